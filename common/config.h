@@ -42,8 +42,7 @@ enum rmk_config_kind {
     RMK_CONFIG_UINT,     /* target: uint64_t, min to max */
     RMK_CONFIG_DOUBLE,   /* target: double, finite, double_min to double_max when these differ */
     RMK_CONFIG_BYTES,    /* target: uint64_t; 512, 64KiB, 16MiB, 2GiB, 64kB, 16MB, 2GB */
-    RMK_CONFIG_DURATION, /* target: uint64_t microseconds; 250ms, 10s, 5m, 1h, 20us; a unit is asked
-                            for unless 0 */
+    RMK_CONFIG_DURATION, /* target: uint64_t microseconds; 0, 20us, 250ms, 10s, 5m, 1h */
     RMK_CONFIG_CHOICE,   /* target: int, the index in `choices` */
 };
 
@@ -72,8 +71,9 @@ struct rmk_config_flag {
     double double_min, double_max;
     const char *const *choices; /* NULL-terminated */
     bool required;              /* absent everywhere: an error that names the flag */
-    bool secret; /* --print-config shows ***; refused on the command line, which `ps` shows */
-    enum rmk_config_origin origin; /* filled in */
+    /* filled in */
+    enum rmk_config_origin origin;
+    const char *given; /* the text the value was made of; NULL: none */
 };
 
 struct rmk_config {
@@ -86,6 +86,8 @@ struct rmk_config {
     /* filled in */
     const char **operands;
     size_t operand_count;
+    const char *file; /* --config */
+    bool help, version, print;
     char *file_text;
 };
 
@@ -95,7 +97,7 @@ struct rmk_config {
 int rmk_config_load(struct rmk_config *config, int argc, char **argv);
 void rmk_config_deinit(struct rmk_config *config);
 
-/* The same without speaking or the built-in --help, --version, --print-config. `environment`:
+/* The same without speaking; with --help or --version nothing else is looked at. `environment`:
  * NULL-terminated NAME=value. Errors: RMK_EINVAL, RMK_EIO (the file); the sentence names the flag,
  * its origin, what was given and what is allowed. */
 enum rmk_err rmk_config_parse(struct rmk_config *config, int argc, char **argv, char **environment,

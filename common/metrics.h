@@ -50,6 +50,6 @@ void rmk_gauge_add(struct rmk_gauge *gauge, double value);
 void rmk_histogram_observe(struct rmk_histogram *histogram, double value);
 
 /* Prometheus text exposition 0.0.4, NUL-terminated; the caller frees it. NULL: no memory. */
-char *rmk_metrics_render(const struct rmk_metrics *metrics, size_t *out_size);
+char *rmk_metrics_render(struct rmk_metrics *metrics, size_t *out_size);
 
 #endif
