@@ -167,7 +167,7 @@ static int text_main(int argc, char **argv)
         .flag_count = sizeof(flags) / sizeof(flags[0]),
     };
     struct rmk_text_serve_options options = {0};
-    int status = rmk_config_load(&config, argc, argv);
+    int status = rmk_config_load(&config, argc - 1, argv + 1); /* the role is the first word */
 
     if (status >= 0) {
         goto out;
@@ -244,7 +244,7 @@ static int vision_main(int argc, char **argv)
         .flag_count = sizeof(flags) / sizeof(flags[0]),
     };
     struct rmk_vision_serve_options options = {0};
-    int status = rmk_config_load(&config, argc, argv);
+    int status = rmk_config_load(&config, argc - 1, argv + 1); /* the role is the first word */
 
     if (status >= 0) {
         goto out;
