@@ -191,7 +191,7 @@ static enum rmk_err normalise_and(struct encoder *encoder, struct rmk_bytes text
                                   enum rmk_err (*encode)(struct encoder *, struct rmk_bytes))
 {
     uint8_t *normal = NULL;
-    size_t size;
+    size_t size = 0;
     enum rmk_err err;
 
     if (encoder->tokenizer->normal_form == 0 || text.size == 0) {

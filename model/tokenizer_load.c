@@ -195,7 +195,7 @@ static enum rmk_err reserve_tokens(struct rmk_tokenizer *tokenizer, json_t *voca
 static enum rmk_err read_vocab(struct rmk_tokenizer *tokenizer, json_t *vocab, struct rmk_why *why)
 {
     const char *key;
-    size_t size;
+    size_t size = 0;
     json_t *value;
 
     json_object_keylen_foreach(vocab, key, size, value)
@@ -269,7 +269,7 @@ static enum rmk_err add_to_literals(struct rmk_tokenizer *tokenizer, int32_t id,
 {
     struct rmk_literal literal = {.id = id};
     uint8_t *text = NULL;
-    size_t size;
+    size_t size = 0;
     enum rmk_err err = RMK_OK;
 
     if (normalised && tokenizer->normal_form != 0) {
@@ -305,8 +305,8 @@ static enum rmk_err read_added_token(struct rmk_tokenizer *tokenizer, const json
     static const char *const refused[] = {"single_word", "lstrip", "rstrip"};
     const json_t *content = json_object_get(item, "content");
     int64_t id = json_integer_value(json_object_get(item, "id"));
-    bool normalised;
-    bool special;
+    bool normalised = false;
+    bool special = false;
     enum rmk_err err;
 
     if (!json_is_string(content) || json_string_length(content) == 0) {
@@ -320,7 +320,7 @@ static enum rmk_err read_added_token(struct rmk_tokenizer *tokenizer, const json
     RMK_TRY(flag_of(item, "special", &special, why));
     RMK_TRY(flag_of(item, "normalized", &normalised, why));
     for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
-        bool set;
+        bool set = false;
         RMK_TRY(flag_of(item, refused[i], &set, why));
         if (set) {
             return rmk_fail(why, RMK_EUNSUPPORTED, "\"%.60s\" asks for %s, which is not supported",
@@ -405,9 +405,9 @@ static enum rmk_err add_merge(struct rmk_tokenizer *tokenizer, const json_t *ite
     struct rmk_bytes left;
     struct rmk_bytes right;
     uint8_t *whole = NULL;
-    int32_t left_id;
-    int32_t right_id;
-    int32_t id;
+    int32_t left_id = -1;
+    int32_t right_id = -1;
+    int32_t id = -1;
     enum rmk_err err;
 
     if (!split_merge(item, &left, &right) || left.size == 0 || right.size == 0) {
@@ -571,7 +571,7 @@ enum rmk_err rmk_tokenizer_create(const char *path, struct rmk_tokenizer **out_t
                                   struct rmk_why *why)
 {
     uint8_t *data = NULL;
-    size_t size;
+    size_t size = 0;
     enum rmk_err err;
 
     RMK_TRY(read_file(path, &data, &size, why));

@@ -4,6 +4,10 @@
  * through, what they spell differently is rewritten, and what they might understand differently is
  * refused: a wrong pattern gives wrong ids without any error.
  *
+ * Known difference: what is a letter or a digit comes from PCRE2's Unicode tables (10.42: Unicode
+ * 14). Characters that later versions of Unicode added are neither there, so pieces next to them
+ * may end elsewhere than in the reference.
+ *
  * A file we did not make must not be able to hang us: every step of a match is counted (an
  * automatic callout before each item of the pattern), and a text may cost a fixed number of steps
  * per byte, no more.
