@@ -33,7 +33,8 @@ def attend(q, k, v):
 
 
 def gelu_tanh(x):
-    return np.float32(.5) * x * (1 + np.tanh(np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(.044715) * x * x * x)))
+    inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(.044715) * x * x * x)
+    return np.float32(.5) * x * (1 + np.tanh(inner))
 
 
 def gelu_erf(x):

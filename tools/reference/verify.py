@@ -40,7 +40,7 @@ def sha(a):
 
 
 def verify_text(root, report):
-    small = next((d for d in (root / "models").iterdir() if checkpoint.exists(d / "tokenizer.json")), None)
+    small = next((d for d in sorted((root / "models").iterdir()) if checkpoint.exists(d / "tokenizer.json")), None)
     large = root / "models" / "vocab126k"
     for size, directory in (("small", small), ("large", large)):
         if directory is None or not directory.exists():
@@ -61,7 +61,8 @@ def verify_text(root, report):
                     ok = prompt == c["prompt"] and t.prompt_ids(prompt) == c["ids"]
                 if not ok:
                     wrong.append(c)
-            report.line(f"text/{path.stem}", f"{len(cases)} cases", not wrong, f"first wrong: {wrong[0]}" if wrong else "")
+            report.line(f"text/{path.stem}", f"{len(cases)} cases", not wrong,
+                        f"first wrong: {wrong[:1]}" if wrong else "")
 
 
 def verify_images(root, report):
