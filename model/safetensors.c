@@ -4,12 +4,13 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <limits.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "common/digest.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "views are little-endian, as the files");
 
@@ -721,11 +722,6 @@ const char *rmk_checkpoint_name(const struct rmk_checkpoint *checkpoint, size_t 
 /* -- digest
  * ---------------------------------------------------------------------------------------- */
 
-static void digest_number(EVP_MD_CTX *context, uint64_t number)
-{
-    rmk_assert(EVP_DigestUpdate(context, &number, sizeof(number)) == 1);
-}
-
 static int compare_shard_names(const void *a, const void *b)
 {
     return strcmp((*(const struct shard *const *)a)->name, (*(const struct shard *const *)b)->name);
@@ -733,20 +729,17 @@ static int compare_shard_names(const void *a, const void *b)
 
 void rmk_checkpoint_digest(const struct rmk_checkpoint *checkpoint, uint8_t out_digest[32])
 {
-    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    struct rmk_digest *digest = NULL;
     const struct shard **shards = calloc(checkpoint->shard_count + 1, sizeof(*shards));
 
-    rmk_assert(context != NULL);
     rmk_assert(shards != NULL);
-    rmk_assert(EVP_DigestInit_ex(context, EVP_sha256(), NULL) == 1);
+    rmk_assert(rmk_digest_create(&digest, NULL) == RMK_OK);
     for (size_t i = 0; i < checkpoint->entry_count; i++) {
-        const struct entry *entry = checkpoint->entries[i];
-        rmk_assert(EVP_DigestUpdate(context, entry->name, strlen(entry->name) + 1) == 1);
-        digest_number(context, entry->tensor.dtype);
-        digest_number(context, entry->tensor.rank);
-        for (uint32_t j = 0; j < entry->tensor.rank; j++) {
-            digest_number(context, entry->tensor.shape[j]);
-        }
+        const struct rmk_tensor *tensor = &checkpoint->entries[i]->tensor;
+        rmk_digest_part(digest, "tensor", rmk_bytes_text(checkpoint->entries[i]->name));
+        rmk_digest_part(digest, "dtype", rmk_bytes_text(rmk_dtype_name(tensor->dtype)));
+        rmk_digest_part(digest, "shape",
+                        rmk_bytes_of(tensor->shape, tensor->rank * sizeof(tensor->shape[0])));
     }
     /* By name: the index may list files in any order. */
     for (size_t i = 0; i < checkpoint->shard_count; i++) {
@@ -754,12 +747,12 @@ void rmk_checkpoint_digest(const struct rmk_checkpoint *checkpoint, uint8_t out_
     }
     qsort(shards, checkpoint->shard_count, sizeof(*shards), compare_shard_names);
     for (size_t i = 0; i < checkpoint->shard_count; i++) {
-        rmk_assert(EVP_DigestUpdate(context, shards[i]->name, strlen(shards[i]->name) + 1) == 1);
-        digest_number(context, shards[i]->size);
+        rmk_digest_part(digest, "file", rmk_bytes_text(shards[i]->name));
+        rmk_digest_part_u64(digest, "bytes", shards[i]->size);
     }
-    rmk_assert(EVP_DigestFinal_ex(context, out_digest, NULL) == 1);
+    rmk_digest_finish(digest, out_digest);
+    rmk_digest_destroy(digest);
     free(shards);
-    EVP_MD_CTX_free(context);
 }
 
 /* -- numbers
