@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/digest.h"
+#include "common/limits.h"
 #include "model/chat.h"
 #include "model/safetensors.h"
 #include "tests/golden/tool/files.h"
@@ -162,10 +163,12 @@ static enum rmk_err model_open(struct model *model,
         .reads_max = READS_MAX,
     };
     RMK_TRY(group_create(&group, &model->group, why));
-    const struct rmk_device_options device = {.backend = settings->backend, .act = RMK_F32, .threads = 2};
-    RMK_TRY(rmk_device_create(&device, &model->device, why));
-    const struct rmk_encoder_options encoder = {.spec = &model->spec, .device = model->device, .tile_batch = 4};
-    RMK_TRY(rmk_encoder_create(&encoder, &model->encoder, why));
+    if (model->spec.vision.present) {
+        const struct rmk_device_options device = {.backend = settings->backend, .act = RMK_F32, .threads = 2};
+        RMK_TRY(rmk_device_create(&device, &model->device, why));
+        const struct rmk_encoder_options encoder = {.spec = &model->spec, .device = model->device, .tile_batch = 4};
+        RMK_TRY(rmk_encoder_create(&encoder, &model->encoder, why));
+    }
     (void)snprintf(model->key, sizeof(model->key), "%s", key);
 out:
     free(overrides_text);
@@ -601,7 +604,7 @@ static int visible(const struct dirent *entry)
 void cases_scenes(struct report *report, const char *root, const struct settings *settings)
 {
     struct dirent **entries = NULL;
-    struct model model = {{0}};
+    struct model model = {.tokenizer = NULL};
     char path[1024];
 
     (void)snprintf(path, sizeof(path), "%s/scenes", root);

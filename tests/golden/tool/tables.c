@@ -221,7 +221,7 @@ static void run_rope(struct report *report, const struct rmk_checkpoint *file, d
     float *cos_table = malloc((size_t)rows * half * sizeof(float));
     float *sin_table = malloc((size_t)rows * half * sizeof(float));
     rmk_assert(cos_table != NULL && sin_table != NULL);
-    rmk_rope_fill(&spec, rows, rows, cos_table, sin_table);
+    rmk_rope_tables(&spec, rows, 0, rows, cos_table, sin_table);
     bool good = true;
     for (uint64_t i = 0; i < positions->shape[0]; i++) {
         for (uint32_t k = 0; k < half; k++) {
