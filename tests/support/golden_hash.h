@@ -19,7 +19,7 @@ static const char golden_committed[] = "tests/data/images";
 /* A file of `folder`; the test fails when it is not there. */
 static inline struct rmk_bytes golden_image(const char *folder, const char *file)
 {
-    char path[4096];
+    char path[8192];
     size_t size = 0;
 
     (void)snprintf(path, sizeof(path), "%s/%s", folder, file);
@@ -52,7 +52,7 @@ static inline void golden_expect_hash(struct rmk_bytes bytes, const json_t *want
 static inline void golden_each_image(const char *folder,
                                      void (*check)(const char *folder, const json_t *entry))
 {
-    char path[4096];
+    char path[8192];
     size_t index;
     json_t *entry;
 
