@@ -282,8 +282,11 @@ static void run_plan(struct sim *sim, struct sim_group *group, struct plan *plan
 
     verify_plan(sim, group, plan);
     group->sequence = plan->plan.sequence;
-    if (group->stall_next || sim_fault(sim, sim->chaos.stall_per_mille)) {
+    if (group->stall_next) {
         group->stall_next = false;
+        return;
+    }
+    if (sim_fault(sim, sim->chaos.stall_per_mille)) {
         if (sim_chance(sim, 500)) {
             return; /* never answers */
         }
