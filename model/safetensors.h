@@ -28,7 +28,8 @@ const char *rmk_dtype_name(enum rmk_dtype dtype);
 
 enum { RMK_TENSOR_RANK_MAX = 8 };
 
-/* A borrowed view into the mapping; lives until rmk_checkpoint_close. Row-major. */
+/* A borrowed view into the mapping; lives until rmk_checkpoint_close. Row-major. The format does not promise that
+ * `data` is aligned to its type. */
 struct rmk_tensor {
     const void *data;
     enum rmk_dtype dtype;

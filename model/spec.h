@@ -27,7 +27,7 @@ struct rmk_text_spec {
     uint32_t vocab_rows;     /* rows of embed_tokens and lm_head in the file */
     uint32_t vocab;          /* V: columns that exist, len(tokenizer); set by rmk_spec_bind_tokenizer */
     uint32_t max_positions;  /* max_position_embeddings: only DYNAMIC scaling looks at it */
-    uint32_t prompt_rows_max;/* tokenizer_model_max_length */
+    uint32_t prompt_rows_max;/* tokenizer_model_max_length; 2^30 when it says nothing */
     float rms_eps;
     double rope_theta;
     enum rmk_rope_scaling rope_scaling;

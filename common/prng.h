@@ -1,0 +1,34 @@
+/* Counter-based random numbers: the n-th number is a function of the key and n alone, so a
+ * request's noise is the same whatever rides in its batch, on whichever rank, in whatever order.
+ *
+ * Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011) is ours. The
+ * splitmix stream is the one the golden data was recorded with.
+ */
+#ifndef RMK_COMMON_PRNG_H
+#define RMK_COMMON_PRNG_H
+
+#include <stdint.h>
+
+struct rmk_philox {
+    uint32_t word[4];
+};
+
+/* The block of 128 random bits at `counter` under `key`; both little-endian in words. */
+struct rmk_philox rmk_prng_philox(uint64_t key, const uint32_t counter[4]);
+
+/* Number `index` (from 0) of the splitmix64 sequence that starts at `seed`. */
+uint64_t rmk_prng_splitmix(uint64_t seed, uint64_t index);
+
+/* Uniform in [0, 1) from the high 53 bits, and from the high 24 bits. Zero is possible, one is not.
+ */
+static inline double rmk_prng_unit53(uint64_t bits)
+{
+    return (double)(bits >> 11) * 0x1p-53;
+}
+
+static inline float rmk_prng_unit24(uint64_t bits)
+{
+    return (float)(bits >> 40) * 0x1p-24F;
+}
+
+#endif

@@ -1,0 +1,47 @@
+#include "kernels/kernels.h"
+
+#include <string.h>
+
+#include "kernels/backend.h"
+
+static const struct rmk_backend *const backends[] = {
+    &rmk_backend_ref,
+};
+
+static const struct rmk_backend *find(const char *name)
+{
+    for (size_t i = 0; i < sizeof(backends) / sizeof(backends[0]); i++) {
+        if (strcmp(backends[i]->name, name) == 0) {
+            return backends[i];
+        }
+    }
+    return NULL;
+}
+
+enum rmk_err rmk_device_create(const struct rmk_device_options *options,
+                               struct rmk_device **out_device, struct rmk_why *why)
+{
+    if (options->backend == NULL) {
+        return rmk_fail(why, RMK_EINVAL, "no backend named: use ref, cpu or cuda");
+    }
+    if (strcmp(options->backend, "cuda") == 0) {
+        return rmk_fail(why, RMK_EUNAVAILABLE,
+                        "backend cuda: there is no CUDA plugin in this build");
+    }
+    const struct rmk_backend *backend = find(options->backend);
+    if (backend == NULL) {
+        return rmk_fail(why, RMK_EINVAL, "unknown backend '%s': use ref, cpu or cuda",
+                        options->backend);
+    }
+    return backend->create(options, out_device, why);
+}
+
+void rmk_device_destroy(struct rmk_device *device)
+{
+    if (device == NULL) {
+        return;
+    }
+    const struct rmk_backend *backend = find(device->info.backend);
+    rmk_assert(backend != NULL);
+    backend->destroy(device);
+}
