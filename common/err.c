@@ -64,8 +64,10 @@ void rmk_why_context(struct rmk_why *why, const char *format, ...)
     (void)vsnprintf(context, sizeof(context), format, arguments);
     va_end(arguments);
     memcpy(old, why->text, sizeof(old));
-    int wanted = snprintf(why->text, sizeof(why->text), "%s: %s", context, old);
-    (void)wanted; /* cut is fine: the front carries the place */
+    /* Cut is fine: the front carries the place. */
+    if (snprintf(why->text, sizeof(why->text), "%s: %s", context, old) < 0) {
+        why->text[0] = '\0';
+    }
     drop_control_characters(why->text);
 }
 

@@ -2,9 +2,20 @@
 #ifndef RMK_COMMON_PROCESS_H
 #define RMK_COMMON_PROCESS_H
 
+#include <stdint.h>
+
+#include "common/err.h"
+
 /* Ignores SIGPIPE (a peer that has gone is an error of a write, not our end) and keeps large
  * buffers in the heap instead of mapping and unmapping each: messages of many megabytes arrive two
  * to three times faster that way. */
 void rmk_process_init(void);
+
+/* Processors this process may run on (its affinity mask, as containers set it); at least 1. */
+uint32_t rmk_process_cores(void);
+
+/* The whole of a small text file (certificates, keys, prompts; at most 1 MiB), malloc'ed and NUL-terminated.
+ * Errors: RMK_ENOTFOUND, RMK_EIO, RMK_ELIMIT; the sentence names the file. */
+enum rmk_err rmk_process_read_text(const char *path, const char **out_text, struct rmk_why *why);
 
 #endif

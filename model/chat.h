@@ -51,7 +51,8 @@ extern const char rmk_chat_system[];
 
 /* Render and encode. A MEDIA part becomes a placeholder; a TEXT part that directly follows a MEDIA part is joined to
  * it with one "\n" unless it begins with white space (the demo's `<image>\nquestion`); MEDIA next to MEDIA is joined
- * with one space. Content is stripped as Python's str.strip() does; messages left empty are skipped.
+ * with one space. Messages without text and media are skipped; then content is stripped as Python's str.strip() does, so
+ * that a message of white space alone stays as an empty turn, as in the official code.
  * `ids` gets RMK_IMAGE_ID where pictures stand. *out_rendered (may be NULL) gets the rendered string, malloc'ed,
  * placeholders written as `<image>`.
  * Errors: RMK_EINVAL (invalid UTF-8: names the message), RMK_ELIMIT. */

@@ -77,7 +77,7 @@ enum rmk_err rmk_detokenizer_push(struct rmk_detokenizer *state,
                                   size_t *out_size);
 size_t rmk_detokenizer_flush(struct rmk_detokenizer *state, char out[4]);
 
-/* Bytes of the longest token. */
+/* Bytes of the longest token as text, its invalid bytes counted as the U+FFFD they may become. */
 size_t rmk_tokenizer_piece_max(const struct rmk_tokenizer *tokenizer);
 
 #endif

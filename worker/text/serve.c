@@ -1,0 +1,579 @@
+#include "worker/text/serve.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <xxhash.h>
+
+#include "common/clock.h"
+#include "common/limits.h"
+#include "common/log.h"
+#include "model/safetensors.h"
+#include "model/spec.h"
+#include "model/tokenizer.h"
+#include "worker/attach.h"
+#include "worker/lane.h"
+#include "worker/text/plan.h"
+#include "worker/text/runner.h"
+#include "worker/text/staging.h"
+#include "worker/tp/comm.h"
+
+enum {
+    ROWS_MAX_DEFAULT = 8192,
+    READS_MAX = 4 * RMK_GEN_LENGTH_MAX,
+    PROTOCOL = 1,
+};
+
+struct serve {
+    struct rmk_text_serve_options options;
+    struct rmk_spec spec;
+    uint8_t digest[32];
+    struct rmk_device *device;
+    struct rmk_runner *runner; /* lane thread only, once serving */
+    struct rmk_plan_limits limits;
+    uv_loop_t loop;
+    uv_signal_t terminate;
+    uv_signal_t interrupt;
+    struct rmk_rpc *rpc;
+    struct rmk_lane *lane;
+    struct rmk_attach *attach;
+    struct rmk_staging *staging; /* rank 0 only */
+    uint64_t epoch;              /* of the last Form; 0: none. Loop thread */
+    uint32_t form_timeout_ms;
+    bool stopping;
+    char name[128];
+    Remask__Cluster__V1__Hello hello;
+    Remask__Cluster__V1__Numerics numerics;
+    /* The communicator belongs to the lane; the loop may only abort it, under the mutex. */
+    pthread_mutex_t mutex;
+    struct rmk_comm *comm;
+    uint64_t comm_epoch;
+};
+
+/* ---- what goes up ------------------------------------------------------------------------------------------------------ */
+
+static void send_fault(struct serve *serve, uint64_t epoch, const char *why)
+{
+    Remask__Cluster__V1__GroupFault fault = REMASK__CLUSTER__V1__GROUP_FAULT__INIT;
+    Remask__Cluster__V1__WorkerMessage message = REMASK__CLUSTER__V1__WORKER_MESSAGE__INIT;
+
+    fault.epoch = epoch;
+    fault.lost_rank = UINT32_MAX;
+    fault.why = (char *)why;
+    message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_FAULT;
+    message.fault = &fault;
+    rmk_attach_send(serve->attach, &message);
+}
+
+static void on_resident(void *context, const struct rmk_staging_item *item, uint64_t pull_us)
+{
+    struct serve *serve = context;
+    Remask__Cluster__V1__FeaturesResident resident = REMASK__CLUSTER__V1__FEATURES_RESIDENT__INIT;
+    Remask__Cluster__V1__WorkerMessage message = REMASK__CLUSTER__V1__WORKER_MESSAGE__INIT;
+
+    resident.epoch = item->epoch;
+    resident.request = item->request;
+    resident.item = item->item;
+    resident.pull_us = pull_us;
+    message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_FEATURES_RESIDENT;
+    message.features_resident = &resident;
+    rmk_attach_send(serve->attach, &message);
+}
+
+static void on_failed(void *context, const struct rmk_staging_item *item, enum rmk_err err, const char *why)
+{
+    struct serve *serve = context;
+    Remask__Cluster__V1__FeaturesFailed failed = REMASK__CLUSTER__V1__FEATURES_FAILED__INIT;
+    Remask__Cluster__V1__WorkerMessage message = REMASK__CLUSTER__V1__WORKER_MESSAGE__INIT;
+
+    failed.epoch = item->epoch;
+    failed.request = item->request;
+    failed.item = item->item;
+    failed.error = err;
+    failed.why = (char *)why;
+    message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_FEATURES_FAILED;
+    message.features_failed = &failed;
+    rmk_attach_send(serve->attach, &message);
+}
+
+/* ---- epochs ---------------------------------------------------------------------------------------------------------------- */
+
+static void abort_comm(struct serve *serve)
+{
+    pthread_mutex_lock(&serve->mutex);
+    if (serve->comm != NULL) {
+        rmk_comm_abort(serve->comm);
+    }
+    pthread_mutex_unlock(&serve->mutex);
+}
+
+/* Lane. */
+static void drop_comm(struct serve *serve)
+{
+    pthread_mutex_lock(&serve->mutex);
+    struct rmk_comm *comm = serve->comm;
+    serve->comm = NULL;
+    serve->comm_epoch = 0;
+    pthread_mutex_unlock(&serve->mutex);
+    rmk_runner_set_comm(serve->runner, NULL);
+    rmk_comm_destroy(comm);
+}
+
+struct form_job {
+    struct rmk_lane_job job;
+    struct serve *serve;
+    struct rmk_comm_options options;
+    struct rmk_comm_id id;
+    enum rmk_err err;
+    struct rmk_why why;
+};
+
+static void run_form(struct rmk_lane_job *job)
+{
+    struct form_job *form = (struct form_job *)job;
+    struct serve *serve = form->serve;
+    struct rmk_comm *comm = NULL;
+
+    drop_comm(serve);
+    form->err = rmk_comm_create(&form->options, &form->id, &comm, &form->why);
+    if (form->err != RMK_OK) {
+        return;
+    }
+    pthread_mutex_lock(&serve->mutex);
+    serve->comm = comm;
+    serve->comm_epoch = form->options.epoch;
+    pthread_mutex_unlock(&serve->mutex);
+    rmk_runner_set_comm(serve->runner, comm);
+}
+
+static void form_done(struct rmk_lane_job *job)
+{
+    struct form_job *form = (struct form_job *)job;
+    struct serve *serve = form->serve;
+    Remask__Cluster__V1__Formed formed = REMASK__CLUSTER__V1__FORMED__INIT;
+    Remask__Cluster__V1__WorkerMessage message = REMASK__CLUSTER__V1__WORKER_MESSAGE__INIT;
+
+    if (!serve->stopping && form->options.epoch == serve->epoch) {
+        if (form->err == RMK_OK) {
+            rmk_log(RMK_LOG_INFO, "text", "group formed", "group=%s rank=%u epoch=%llu", serve->options.group,
+                    serve->options.rank, (unsigned long long)serve->epoch);
+            formed.epoch = form->options.epoch;
+            message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_FORMED;
+            message.formed = &formed;
+            rmk_attach_send(serve->attach, &message);
+        } else {
+            rmk_log(RMK_LOG_WARN, "text", "group did not form", "group=%s epoch=%llu why=%s", serve->options.group,
+                    (unsigned long long)serve->epoch, form->why.text);
+            send_fault(serve, form->options.epoch, form->why.text);
+        }
+    } else if (form->err == RMK_OK) {
+        abort_comm(serve); /* dissolved while it formed: the next Form destroys it */
+    }
+    free(form);
+}
+
+static void post_form(struct serve *serve, const struct rmk_comm_id *id)
+{
+    struct form_job *form = calloc(1, sizeof(*form));
+
+    rmk_assert(form != NULL);
+    form->job.run = run_form;
+    form->job.done = form_done;
+    form->serve = serve;
+    form->id = *id;
+    form->options = (struct rmk_comm_options){
+        .kind = serve->options.size == 1 ? "self" : "cpu",
+        .rank = serve->options.rank,
+        .size = serve->options.size,
+        .epoch = serve->epoch,
+        .message_bytes_max = (size_t)1 << 20,
+        .form_timeout_ms = serve->form_timeout_ms,
+    };
+    rmk_lane_post(serve->lane, &form->job);
+}
+
+static void on_form(struct serve *serve, const Remask__Cluster__V1__Form *form)
+{
+    struct rmk_comm_id id = {0};
+    struct rmk_why why = {0};
+    Remask__Cluster__V1__BootstrapId bootstrap = REMASK__CLUSTER__V1__BOOTSTRAP_ID__INIT;
+    Remask__Cluster__V1__WorkerMessage message = REMASK__CLUSTER__V1__WORKER_MESSAGE__INIT;
+
+    if (form->rank != serve->options.rank || form->size != serve->options.size) {
+        send_fault(serve, form->epoch, "the coordinator wants another rank or size than this worker has");
+        return;
+    }
+    abort_comm(serve);
+    if (serve->staging != NULL) {
+        rmk_staging_clear(serve->staging);
+    }
+    serve->epoch = form->epoch;
+    serve->form_timeout_ms = form->timeout_ms > 0 ? form->timeout_ms : 10000;
+    if (serve->options.rank != 0) {
+        return; /* Bootstrap brings the id */
+    }
+    if (serve->options.size > 1 && rmk_comm_id_make("cpu", &id, &why) != RMK_OK) {
+        send_fault(serve, form->epoch, why.text);
+        return;
+    }
+    bootstrap.epoch = form->epoch;
+    bootstrap.id.data = id.bytes;
+    bootstrap.id.len = sizeof(id.bytes);
+    message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_BOOTSTRAP_ID;
+    message.bootstrap_id = &bootstrap;
+    rmk_attach_send(serve->attach, &message);
+    post_form(serve, &id);
+}
+
+static void on_bootstrap(struct serve *serve, const Remask__Cluster__V1__Bootstrap *bootstrap)
+{
+    struct rmk_comm_id id;
+
+    if (bootstrap->epoch != serve->epoch || serve->options.rank == 0) {
+        return;
+    }
+    if (bootstrap->id.len != sizeof(id.bytes)) {
+        send_fault(serve, bootstrap->epoch, "the communicator's id has the wrong length");
+        return;
+    }
+    memcpy(id.bytes, bootstrap->id.data, sizeof(id.bytes));
+    post_form(serve, &id);
+}
+
+static void end_epoch(struct serve *serve)
+{
+    serve->epoch = 0;
+    abort_comm(serve);
+    if (serve->staging != NULL) {
+        rmk_staging_clear(serve->staging);
+    }
+}
+
+/* ---- plans ------------------------------------------------------------------------------------------------------------------- */
+
+struct plan_job {
+    struct rmk_lane_job job;
+    struct serve *serve;
+    struct rmk_plan_job *plan;
+    bool stale; /* its epoch has no communicator any more */
+    enum rmk_err err;
+    struct rmk_why why;
+};
+
+static void run_plan(struct rmk_lane_job *job)
+{
+    struct plan_job *plan = (struct plan_job *)job;
+    struct serve *serve = plan->serve;
+
+    if (serve->comm == NULL || serve->comm_epoch != rmk_plan_epoch(plan->plan)) { /* only the lane writes these */
+        plan->stale = true;
+        return;
+    }
+    plan->err = rmk_plan_run(plan->plan, serve->runner, serve->comm, &plan->why);
+    if (plan->err != RMK_OK) {
+        drop_comm(serve); /* others may still wait in it: they see it close */
+    }
+}
+
+static void plan_done(struct rmk_lane_job *job)
+{
+    struct plan_job *plan = (struct plan_job *)job;
+    struct serve *serve = plan->serve;
+    Remask__Cluster__V1__WorkerMessage message = REMASK__CLUSTER__V1__WORKER_MESSAGE__INIT;
+
+    if (!plan->stale && !serve->stopping && rmk_plan_epoch(plan->plan) == serve->epoch) {
+        if (plan->err == RMK_OK) {
+            message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_STEP_RESULT;
+            message.step_result = (Remask__Cluster__V1__StepResult *)rmk_plan_result(plan->plan);
+            rmk_attach_send(serve->attach, &message);
+        } else {
+            rmk_log(RMK_LOG_WARN, "text", "epoch is over", "group=%s rank=%u epoch=%llu why=%s", serve->options.group,
+                    serve->options.rank, (unsigned long long)serve->epoch, plan->why.text);
+            send_fault(serve, serve->epoch, plan->why.text);
+        }
+    }
+    rmk_plan_destroy(plan->plan);
+    free(plan);
+}
+
+static float *take_staged(void *context, uint64_t request, uint32_t item, uint32_t rows)
+{
+    return rmk_staging_take(context, request, item, rows);
+}
+
+static void on_plan(struct serve *serve, Remask__Cluster__V1__CoordinatorMessage **message, struct rmk_bytes bytes)
+{
+    struct rmk_why why = {0};
+    struct plan_job *job = NULL;
+
+    if ((*message)->step_plan->epoch != serve->epoch) {
+        return;
+    }
+    job = calloc(1, sizeof(*job));
+    if (job == NULL || rmk_plan_create(*message, XXH64(bytes.data, bytes.size, 0), &serve->limits, &job->plan, &why) != RMK_OK) {
+        send_fault(serve, serve->epoch, why.text[0] != '\0' ? why.text : "no memory for a plan");
+        free(job);
+        return;
+    }
+    *message = NULL; /* the plan's now */
+    if (serve->staging != NULL) {
+        rmk_plan_take_features(job->plan, take_staged, serve->staging);
+    }
+    job->job.run = run_plan;
+    job->job.done = plan_done;
+    job->serve = serve;
+    rmk_lane_post(serve->lane, &job->job);
+}
+
+static void on_prefetch(struct serve *serve, const Remask__Cluster__V1__Prefetch *prefetch)
+{
+    struct rmk_staging_item item = {
+        .epoch = prefetch->epoch,
+        .request = prefetch->request,
+        .item = prefetch->item,
+        .vision_epoch = prefetch->vision_epoch,
+        .rows = prefetch->rows,
+        .width = prefetch->width,
+    };
+
+    if (serve->staging == NULL || prefetch->epoch != serve->epoch) {
+        return;
+    }
+    if (prefetch->key.len != sizeof(item.key)) {
+        on_failed(serve, &item, RMK_EINTERNAL, "the features' key has the wrong length");
+        return;
+    }
+    memcpy(item.key, prefetch->key.data, sizeof(item.key));
+    rmk_staging_prefetch(serve->staging, &item, prefetch->address);
+}
+
+/* ---- the stream ------------------------------------------------------------------------------------------------------------------ */
+
+static void on_attached(void *context, const Remask__Cluster__V1__Welcome *welcome)
+{
+    (void)context;
+    (void)welcome;
+}
+
+static void on_message(void *context, Remask__Cluster__V1__CoordinatorMessage **message, struct rmk_bytes bytes)
+{
+    struct serve *serve = context;
+    const Remask__Cluster__V1__CoordinatorMessage *m = *message;
+
+    switch (m->kind_case) {
+    case REMASK__CLUSTER__V1__COORDINATOR_MESSAGE__KIND_FORM:
+        on_form(serve, m->form);
+        break;
+    case REMASK__CLUSTER__V1__COORDINATOR_MESSAGE__KIND_BOOTSTRAP:
+        on_bootstrap(serve, m->bootstrap);
+        break;
+    case REMASK__CLUSTER__V1__COORDINATOR_MESSAGE__KIND_DISSOLVE:
+        if (m->dissolve->epoch == serve->epoch) {
+            rmk_log(RMK_LOG_INFO, "text", "group dissolved", "group=%s epoch=%llu why=%s", serve->options.group,
+                    (unsigned long long)serve->epoch, m->dissolve->why);
+            end_epoch(serve);
+        }
+        break;
+    case REMASK__CLUSTER__V1__COORDINATOR_MESSAGE__KIND_STEP_PLAN:
+        on_plan(serve, message, bytes);
+        break;
+    case REMASK__CLUSTER__V1__COORDINATOR_MESSAGE__KIND_PREFETCH:
+        on_prefetch(serve, m->prefetch);
+        break;
+    case REMASK__CLUSTER__V1__COORDINATOR_MESSAGE__KIND_FORGET:
+        if (serve->staging != NULL) {
+            rmk_staging_forget(serve->staging, m->forget->request);
+        }
+        break;
+    default:
+        break; /* a newer coordinator may say more than we know */
+    }
+}
+
+static void on_lost(void *context)
+{
+    end_epoch(context);
+}
+
+/* ---- start and stop ------------------------------------------------------------------------------------------------------------------ */
+
+static void rpc_closed(void *context)
+{
+    (void)context;
+}
+
+static void on_signal(uv_signal_t *signal, int number)
+{
+    struct serve *serve = signal->data;
+
+    if (serve->stopping) {
+        _exit(128 + number); /* asked twice: at once */
+    }
+    serve->stopping = true;
+    rmk_log(RMK_LOG_INFO, "text", "stopping", "signal=%d", number);
+    end_epoch(serve);
+    rmk_attach_close(serve->attach, "the worker was asked to stop");
+    rmk_lane_close(serve->lane);
+    rmk_staging_destroy(serve->staging);
+    rmk_rpc_close(serve->rpc, rpc_closed, serve);
+    uv_close((uv_handle_t *)&serve->terminate, NULL);
+    uv_close((uv_handle_t *)&serve->interrupt, NULL);
+}
+
+static enum rmk_err load_model(struct serve *serve, struct rmk_why *why)
+{
+    const struct rmk_text_serve_options *options = &serve->options;
+    struct rmk_tokenizer *tokenizer = NULL;
+    struct rmk_checkpoint *checkpoint = NULL;
+    char path[1280];
+    enum rmk_err err;
+
+    RMK_TRY(rmk_spec_read(options->model_dir, options->vision_dir, NULL, &serve->spec, why));
+    (void)snprintf(path, sizeof(path), "%s/tokenizer.json", options->model_dir);
+    RMK_TRY(rmk_tokenizer_create(path, &tokenizer, why));
+    RMK_TRY(rmk_spec_bind_tokenizer(&serve->spec, tokenizer, why));
+    if (!options->load_dummy) {
+        RMK_TRY(rmk_checkpoint_open(options->model_dir, &checkpoint, why));
+        rmk_checkpoint_digest(checkpoint, serve->digest);
+    }
+    uint32_t rows_max = options->rows_max;
+    if (rows_max == 0) {
+        rows_max = serve->spec.text.prompt_rows_max + RMK_GEN_LENGTH_MAX;
+        rows_max = rows_max < ROWS_MAX_DEFAULT ? rows_max : ROWS_MAX_DEFAULT;
+    }
+    serve->limits = (struct rmk_plan_limits){
+        .slot_count = options->slot_count,
+        .rows_max = rows_max,
+        .step_rows_max = 2 * rows_max, /* guidance counts a request twice */
+        .reads_max = READS_MAX,
+        .vocab = serve->spec.text.vocab,
+    };
+    RMK_TRY(rmk_device_create(&options->device, &serve->device, why));
+    struct rmk_runner_options runner = {
+        .spec = &serve->spec,
+        .device = serve->device,
+        .rank = options->rank,
+        .size = options->size,
+        .slot_count = options->slot_count,
+        .rows_max = rows_max,
+        .step_rows_max = serve->limits.step_rows_max,
+        .reads_max = READS_MAX,
+        .load_dummy = options->load_dummy,
+        .dummy_seed = options->dummy_seed,
+    };
+    RMK_TRY(rmk_runner_create(&runner, &serve->runner, why));
+out:
+    rmk_checkpoint_close(checkpoint);
+    rmk_tokenizer_destroy(tokenizer);
+    return err;
+}
+
+static void fill_hello(struct serve *serve)
+{
+    Remask__Cluster__V1__Hello *hello = &serve->hello;
+    Remask__Cluster__V1__Numerics *numerics = &serve->numerics;
+    char host[64] = "";
+
+    (void)gethostname(host, sizeof(host) - 1);
+    (void)snprintf(serve->name, sizeof(serve->name), "%s/%ld", host, (long)getpid());
+    remask__cluster__v1__numerics__init(numerics);
+    numerics->backend = (char *)serve->device->info.backend;
+    numerics->architecture = serve->device->info.description;
+    numerics->dtype = (char *)rmk_dtype_name(serve->device->info.act);
+    numerics->tp = serve->options.size;
+    numerics->version = (char *)RMK_VERSION;
+    remask__cluster__v1__hello__init(hello);
+    hello->protocol_min = PROTOCOL;
+    hello->protocol_max = PROTOCOL;
+    hello->role = REMASK__CLUSTER__V1__ROLE__TEXT;
+    hello->name = serve->name;
+    hello->version = (char *)RMK_VERSION;
+    hello->model_digest.data = serve->digest;
+    hello->model_digest.len = sizeof(serve->digest);
+    hello->group = (char *)serve->options.group;
+    hello->rank = serve->options.rank;
+    hello->size = serve->options.size;
+    hello->numerics = numerics;
+    hello->slot_count = serve->limits.slot_count;
+    hello->rows_max = serve->limits.rows_max;
+    hello->step_rows_max = serve->limits.step_rows_max;
+    hello->reads_max = serve->limits.reads_max;
+    hello->width = serve->spec.text.width;
+}
+
+static enum rmk_err start(struct serve *serve, struct rmk_why *why)
+{
+    static const struct rmk_staging_events staging_events = {.on_resident = on_resident, .on_failed = on_failed};
+    static const struct rmk_attach_events attach_events = {
+        .on_attached = on_attached,
+        .on_message = on_message,
+        .on_lost = on_lost,
+    };
+    const struct rmk_text_serve_options *options = &serve->options;
+    enum rmk_err err;
+
+    fill_hello(serve);
+    (void)uv_signal_init(&serve->loop, &serve->terminate);
+    (void)uv_signal_init(&serve->loop, &serve->interrupt);
+    serve->terminate.data = serve;
+    serve->interrupt.data = serve;
+    (void)uv_signal_start(&serve->terminate, on_signal, SIGTERM);
+    (void)uv_signal_start(&serve->interrupt, on_signal, SIGINT);
+    RMK_TRY(rmk_rpc_create(&serve->loop, &serve->rpc, why));
+    RMK_TRY(rmk_lane_create(&serve->loop, &serve->lane, why));
+    if (options->rank == 0) {
+        RMK_TRY(rmk_staging_create(serve->rpc, &options->rpc, serve->spec.text.width, options->staging_bytes_max,
+                                   &staging_events, serve, &serve->staging, why));
+    }
+    RMK_TRY(rmk_attach_create(serve->rpc, &serve->loop, options->coordinator, &options->rpc, &serve->hello,
+                              &attach_events, serve, &serve->attach, why));
+out:
+    return err;
+}
+
+int rmk_text_serve(const struct rmk_text_serve_options *options)
+{
+    struct rmk_why why = {0};
+    char plan[1024];
+    int status = 1;
+    const uint64_t begun_us = rmk_clock_us();
+
+    struct serve *serve = calloc(1, sizeof(*serve));
+    if (serve == NULL) {
+        return status;
+    }
+    serve->options = *options;
+    pthread_mutex_init(&serve->mutex, NULL);
+    (void)uv_loop_init(&serve->loop);
+    if (load_model(serve, &why) != RMK_OK) {
+        rmk_log(RMK_LOG_ERROR, "text", "cannot load the model", "why=%s", why.text);
+        status = 78; /* EX_CONFIG */
+        goto out;
+    }
+    rmk_runner_describe(serve->runner, plan, sizeof(plan));
+    rmk_log(RMK_LOG_INFO, "text", "model loaded", "model=%s rank=%u/%u device=%s plan=%s seconds=%.1f", options->model_dir,
+            options->rank, options->size, serve->device->info.description, plan,
+            (double)(rmk_clock_us() - begun_us) / 1e6);
+    if (options->dry_run) {
+        (void)printf("%s\n", plan);
+        status = 0;
+        goto out;
+    }
+    if (start(serve, &why) != RMK_OK) {
+        rmk_log(RMK_LOG_ERROR, "text", "cannot start", "why=%s", why.text);
+        _exit(status); /* half-started handles: the process is over anyway */
+    }
+    (void)uv_run(&serve->loop, UV_RUN_DEFAULT);
+    drop_comm(serve);
+    status = 0;
+out:
+    rmk_runner_destroy(serve->runner);
+    rmk_device_destroy(serve->device);
+    (void)uv_loop_close(&serve->loop);
+    pthread_mutex_destroy(&serve->mutex);
+    free(serve);
+    return status;
+}
