@@ -120,6 +120,11 @@ bool rmk_requests_idle(const struct rmk_requests *requests)
     return requests->count == 0 && requests->job_count == 0;
 }
 
+uint32_t rmk_requests_job_count(const struct rmk_requests *requests)
+{
+    return requests->job_count;
+}
+
 static void post_about(struct rmk_requests *requests, enum rmk_event_kind kind,
                        const struct rmk_request *request)
 {
@@ -286,6 +291,15 @@ void rmk_requests_leave(struct rmk_requests *requests, struct rmk_listener *list
     } else {
         weigh_slowness(requests, request);
     }
+}
+
+void rmk_requests_refuse(struct rmk_requests *requests, struct rmk_listener *listener, int status,
+                         const char *why)
+{
+    struct rmk_outcome outcome = {.status = status, .why = why, .request_id = ""};
+
+    count_end(requests, status, 0);
+    log_access(listener, &outcome, 0);
 }
 
 /* ---- opening ------------------------------------------------------------------------------------------ */
@@ -563,12 +577,38 @@ static void show_canvas(struct rmk_requests *requests, struct rmk_request *reque
     free(text);
 }
 
+/* The request has moved to hardware that computes otherwise and begins anew. Who has had text can not be told so;
+ * asking again with the same id joins what goes on. */
+static void restart(struct rmk_requests *requests, struct rmk_request *request)
+{
+    struct rmk_list *link, *following;
+
+    rmk_list_each (link, following, &request->listeners) {
+        struct rmk_listener *listener = rmk_list_entry(link, struct rmk_listener, link);
+
+        if (listener->text_sent > 0 || listener->ids_sent > 0) {
+            fail_listener(requests, listener, RMK_STATUS_UNAVAILABLE, request->name,
+                          "the request had to begin anew on other hardware after text was sent; ask "
+                          "again with the same request id");
+        }
+    }
+    if (rmk_list_empty(&request->listeners)) {
+        cancel(requests, request);
+    }
+    rmk_stream_reset(request->stream);
+    request->stop_reported = false;
+}
+
 void rmk_requests_emit(struct rmk_requests *requests, const struct rmk_action *action)
 {
     struct rmk_request *request = rmk_requests_find(requests, action->request);
     struct rmk_why why = {0};
 
     if (request == NULL || request->cancelled) {
+        return;
+    }
+    if (action->emit.commit_count == 0 && action->emit.settled_count == 0) {
+        restart(requests, request);
         return;
     }
     if (rmk_stream_advance(request->stream, action->emit.canvas, action->emit.settled_count, &why) !=

@@ -115,6 +115,9 @@ void rmk_requests_connect(struct rmk_requests *requests, struct rmk_loop *loop);
 /* Take the ask (destroyed in any case) and the listener. deadline_us: on rmk_clock_us; 0: none. */
 void rmk_requests_open(struct rmk_requests *requests, struct rmk_ask *ask, uint64_t deadline_us,
                        struct rmk_listener *listener);
+/* Count and log a call that failed before there was an ask. */
+void rmk_requests_refuse(struct rmk_requests *requests, struct rmk_listener *listener, int status,
+                         const char *why);
 /* The client has gone: no more calls to the listener. */
 void rmk_requests_leave(struct rmk_requests *requests, struct rmk_listener *listener);
 /* Its stream is full, or has room again. */
@@ -126,6 +129,7 @@ void rmk_requests_drain(struct rmk_requests *requests);
 void rmk_requests_abort(struct rmk_requests *requests, const char *why);
 /* No request and no intake job is under way. */
 bool rmk_requests_idle(const struct rmk_requests *requests);
+uint32_t rmk_requests_job_count(const struct rmk_requests *requests);
 
 /* ---- for perform -------------------------------------------------------------------------------- */
 

@@ -199,6 +199,17 @@ out:
     return err;
 }
 
+void rmk_stream_reset(struct rmk_stream *stream)
+{
+    rmk_assert(!stream->finished);
+    stream->detokenizer = (struct rmk_detokenizer){0};
+    stream->id_count = 0;
+    stream->ids_shown = 0;
+    stream->text_size = 0;
+    stream->shown = 0;
+    stream->stopped = false;
+}
+
 enum rmk_err rmk_stream_finish(struct rmk_stream *stream, const int32_t *ids, uint32_t count,
                                const int32_t *suffix, uint32_t suffix_count, struct rmk_why *why)
 {

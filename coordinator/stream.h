@@ -32,6 +32,9 @@ void rmk_stream_destroy(struct rmk_stream *stream);
 enum rmk_err rmk_stream_advance(struct rmk_stream *stream, const int32_t *ids, uint32_t count,
                                 struct rmk_why *why);
 
+/* Forget everything: the answer began anew. For a stream of which nobody has seen anything. */
+void rmk_stream_reset(struct rmk_stream *stream);
+
 /* The last call: `ids` [count] is the whole generated answer, then the suffix follows. Nothing is held
  * back any more; an unfinished character becomes U+FFFD. After a text-level stop the generated ids are
  * those before it. */

@@ -293,7 +293,7 @@ uint64_t rmk_texts_due_us(const struct rmk_texts *texts)
 
 /* ---- what the group wants said ----------------------------------------------------------------------- */
 
-static void send(struct rmk_link *link, Remask__Cluster__V1__CoordinatorMessage *message)
+static void tell(struct rmk_link *link, Remask__Cluster__V1__CoordinatorMessage *message)
 {
     if (link != NULL && link->state == RMK_LINK_TEXT) {
         (void)rmk_pack_send(link->call, &message->base);
@@ -313,7 +313,7 @@ static void out_form(void *context, uint32_t rank, uint64_t epoch, uint32_t size
     form.timeout_ms = timeout_ms;
     message.kind_case = REMASK__CLUSTER__V1__COORDINATOR_MESSAGE__KIND_FORM;
     message.form = &form;
-    send(group->ranks[rank], &message);
+    tell(group->ranks[rank], &message);
 }
 
 static void out_bootstrap(void *context, uint32_t rank, uint64_t epoch, struct rmk_bytes id)
@@ -328,7 +328,7 @@ static void out_bootstrap(void *context, uint32_t rank, uint64_t epoch, struct r
     bootstrap.id.len = id.size;
     message.kind_case = REMASK__CLUSTER__V1__COORDINATOR_MESSAGE__KIND_BOOTSTRAP;
     message.bootstrap = &bootstrap;
-    send(group->ranks[rank], &message);
+    tell(group->ranks[rank], &message);
 }
 
 static void out_dissolve(void *context, uint32_t rank, uint64_t epoch, const char *why)
@@ -342,7 +342,7 @@ static void out_dissolve(void *context, uint32_t rank, uint64_t epoch, const cha
     dissolve.why = (char *)(uintptr_t)why;
     message.kind_case = REMASK__CLUSTER__V1__COORDINATOR_MESSAGE__KIND_DISSOLVE;
     message.dissolve = &dissolve;
-    send(group->ranks[rank], &message);
+    tell(group->ranks[rank], &message);
 }
 
 static void out_up(void *context, uint64_t epoch)
@@ -483,7 +483,7 @@ void rmk_texts_prefetch(struct rmk_texts *texts, uint32_t index, uint64_t epoch,
     order.width = texts->options->width;
     message.kind_case = REMASK__CLUSTER__V1__COORDINATOR_MESSAGE__KIND_PREFETCH;
     message.prefetch = &order;
-    send(group->ranks[0], &message);
+    tell(group->ranks[0], &message);
 }
 
 void rmk_texts_forget(struct rmk_texts *texts, uint32_t index, uint64_t epoch,
@@ -502,7 +502,7 @@ void rmk_texts_forget(struct rmk_texts *texts, uint32_t index, uint64_t epoch,
     message.kind_case = REMASK__CLUSTER__V1__COORDINATOR_MESSAGE__KIND_FORGET;
     message.forget = &forget;
     for (uint32_t rank = 0; rank < group->machine.size; rank++) {
-        send(group->ranks[rank], &message);
+        tell(group->ranks[rank], &message);
     }
 }
 

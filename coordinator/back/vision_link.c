@@ -9,12 +9,22 @@
 #include "common/rpc/rpc.h"
 #include "coordinator/back/images.h"
 #include "coordinator/back/link.h"
-#include "coordinator/front/intake.h"
 #include "coordinator/metrics.h"
 
 enum {
     ADDRESS_BYTES_MAX = 255,
     PARALLEL_MAX = 1024,
+    ORDERS_MAX = 256, /* more than the engine has under way at one worker, those it gave up on included */
+};
+
+/* What was asked, to check the answer against. The request may have ended meanwhile: then others that want the same
+ * picture wait for this very answer. */
+struct order {
+    bool open;
+    struct rmk_request_id request;
+    uint32_t item;
+    uint32_t rows;
+    uint8_t key[RMK_DIGEST_BYTES];
 };
 
 struct vision {
@@ -23,6 +33,8 @@ struct vision {
     char address[ADDRESS_BYTES_MAX + 1];
     uint32_t parallel_max;
     uint64_t encoded_count;
+    uint32_t order_next; /* the oldest is overwritten */
+    struct order orders[ORDERS_MAX];
 };
 
 struct rmk_visions {
@@ -88,6 +100,7 @@ enum rmk_err rmk_visions_attach(struct rmk_visions *visions, struct rmk_link *li
             vision->link = link;
             vision->parallel_max = hello->parallel_max;
             vision->encoded_count = 0;
+            memset(vision->orders, 0, sizeof(vision->orders));
             (void)snprintf(vision->address, sizeof(vision->address), "%s", hello->address);
             link->owner = vision;
             visions->up_count++;
@@ -136,6 +149,33 @@ static struct vision *vision_at(const struct rmk_visions *visions, uint32_t inde
     return vision->link != NULL && vision->link->epoch == epoch ? vision : NULL;
 }
 
+static void keep_order(struct vision *vision, const struct rmk_encode *encode)
+{
+    struct order *order = &vision->orders[vision->order_next++ % ORDERS_MAX];
+
+    *order = (struct order){
+        .open = true,
+        .request = encode->request,
+        .item = encode->item,
+        .rows = encode->rows,
+    };
+    memcpy(order->key, encode->key, RMK_DIGEST_BYTES);
+}
+
+/* Close and return the order an answer is about; NULL: nothing like it was asked, or it was answered. */
+static const struct order *close_order(struct vision *vision, uint64_t request, uint32_t item)
+{
+    for (uint32_t i = 0; i < ORDERS_MAX; i++) {
+        struct order *order = &vision->orders[i];
+
+        if (order->open && order->item == item && rmk_wire_of_request(order->request) == request) {
+            order->open = false;
+            return order;
+        }
+    }
+    return NULL;
+}
+
 void rmk_visions_encode(struct rmk_visions *visions, uint32_t index, uint64_t epoch,
                         const struct rmk_encode *encode)
 {
@@ -149,6 +189,7 @@ void rmk_visions_encode(struct rmk_visions *visions, uint32_t index, uint64_t ep
         return;
     }
     rmk_assert(encode->frame_count <= RMK_FRAMES_MAX);
+    keep_order(vision, encode);
     for (uint32_t i = 0; i < encode->frame_count; i++) {
         digests[i].data = encode->frames[i]->digest;
         digests[i].len = RMK_DIGEST_BYTES;
@@ -176,17 +217,17 @@ const char *rmk_visions_address(const struct rmk_visions *visions, uint32_t inde
 /* ---- answers ------------------------------------------------------------------------------------------------- */
 
 /* Whether the worker encoded what the coordinator counted. */
-static enum rmk_err check_encoded(const struct rmk_visions *visions, const struct rmk_item *item,
+static enum rmk_err check_encoded(const struct rmk_visions *visions, const struct order *order,
                                   const Remask__Cluster__V1__Encoded *encoded, struct rmk_why *why)
 {
     if (encoded->key.len != RMK_DIGEST_BYTES ||
-        memcmp(encoded->key.data, item->key, RMK_DIGEST_BYTES) != 0) {
+        memcmp(encoded->key.data, order->key, RMK_DIGEST_BYTES) != 0) {
         return rmk_fail(why, RMK_EINTERNAL, "the vision worker answered for another picture");
     }
-    if (encoded->rows != item->rows || encoded->width != visions->options->width) {
+    if (encoded->rows != order->rows || encoded->width != visions->options->width) {
         return rmk_fail(why, RMK_EINTERNAL,
                         "the vision worker made %u rows of width %u where %u of %u were expected",
-                        encoded->rows, encoded->width, item->rows, visions->options->width);
+                        encoded->rows, encoded->width, order->rows, visions->options->width);
     }
     return RMK_OK;
 }
@@ -207,7 +248,7 @@ enum rmk_err rmk_visions_message(struct rmk_visions *visions, struct rmk_link *l
                                  struct rmk_why *why)
 {
     struct vision *vision = link->owner;
-    const struct rmk_intake *intake;
+    const struct order *order;
     struct rmk_why reason = {0};
     struct rmk_event event = {
         .kind = RMK_EVENT_FEATURES_READY,
@@ -225,18 +266,13 @@ enum rmk_err rmk_visions_message(struct rmk_visions *visions, struct rmk_link *l
         return rmk_fail(why, RMK_EINVAL, "a vision worker sent message kind %d, which is a text rank's",
                         (int)message->kind_case);
     }
-    event.features.request = rmk_request_of_wire(request);
-    intake = visions->hooks->intake_of(visions->hooks->context, event.features.request);
-    if (intake == NULL) {
-        return RMK_OK; /* finished meanwhile */
+    order = close_order(vision, request, event.features.item);
+    if (order == NULL) {
+        return RMK_OK; /* once more, or of a time we have forgotten */
     }
-    if (event.features.item >= intake->submit.item_count) {
-        return rmk_fail(why, RMK_EINVAL, "item %u of request %llx, which has %u", event.features.item,
-                        (unsigned long long)request, intake->submit.item_count);
-    }
+    event.features.request = order->request;
     if (message->kind_case == REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_ENCODED) {
-        event.features.err = check_encoded(visions, &intake->submit.items[event.features.item],
-                                           message->encoded, &reason);
+        event.features.err = check_encoded(visions, order, message->encoded, &reason);
         event.features.why = reason.text;
     } else {
         event.features.err = rmk_err_of_wire(message->encode_failed->error);

@@ -278,6 +278,7 @@ static void on_generate_done(struct rmk_rpc_call *call, int status, const char *
     if (generate->listening) {
         rmk_requests_leave(generate->api->requests, &generate->listener);
     }
+    generate->api->call_count--;
     free(generate);
 }
 
@@ -321,6 +322,7 @@ static void begin(struct rmk_rpc_call *call, struct rmk_grpc_api *api, bool once
     generate->api = api;
     generate->call = call;
     generate->once = once;
+    api->call_count++;
     rmk_rpc_call_listen(call, &events, generate);
 }
 

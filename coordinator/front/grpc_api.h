@@ -23,6 +23,7 @@ struct rmk_grpc_api {
     /* "starting", "ready", "draining" */
     const char *(*state)(void *context);
     void *context;
+    uint32_t call_count; /* Generate and GenerateOnce calls that have not ended */
 };
 
 /* `api` lives as long as the server. */

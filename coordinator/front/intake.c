@@ -382,6 +382,11 @@ static enum rmk_err add_stop(struct rmk_intake *intake, const int32_t *ids, size
 {
     uint32_t index = intake->submit.stop_count;
 
+    if (index == RMK_STOP_COUNT_MAX) {
+        return rmk_fail(why, RMK_EINVAL,
+                        "sampling.stop: more than %d stop strings, the default one included",
+                        RMK_STOP_COUNT_MAX);
+    }
     if (count > RMK_STOP_IDS_MAX) {
         return rmk_fail(why, RMK_EINVAL, "%s: is %zu tokens long, at most %d are allowed", field, count,
                         RMK_STOP_IDS_MAX);

@@ -66,8 +66,8 @@ struct rmk_intake {
     /* memory behind the submit */
     uint32_t prompt_masks[RMK_PROMPT_MASKS_MAX];
     struct rmk_item items[RMK_ITEMS_MAX];
-    struct rmk_stop stops[RMK_STOP_COUNT_MAX + 1];
-    int32_t stop_ids[RMK_STOP_COUNT_MAX + 1][RMK_STOP_IDS_MAX];
+    struct rmk_stop stops[RMK_STOP_COUNT_MAX];
+    int32_t stop_ids[RMK_STOP_COUNT_MAX][RMK_STOP_IDS_MAX];
     int32_t suffix[RMK_SUFFIX_MAX];
 };
 
