@@ -63,11 +63,12 @@ static void unpack_model(const char *model, const char *dir)
     static const char *const files[] = {"config.json", "model.safetensors.index.json",
                                         "model-00001-of-00002.safetensors",
                                         "model-00002-of-00002.safetensors"};
-    char from[PATH_BYTES];
+    char from[PATH_BYTES + 64];
     char to[PATH_BYTES];
 
     for (unsigned i = 0; i < 4; i++) {
-        (void)snprintf(from, sizeof(from), "%s/%s%s", model, files[i], i < 2 ? "" : ".gz");
+        int length = snprintf(from, sizeof(from), "%s/%s%s", model, files[i], i < 2 ? "" : ".gz");
+        assert_in_range(length, 1, sizeof(from) - 1);
         (void)snprintf(to, sizeof(to), "%s/%s", dir, files[i]);
         gunzip(from, to);
     }
