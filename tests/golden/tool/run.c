@@ -33,7 +33,7 @@ struct replay {
     uint32_t forwards;
     int32_t *ids;
     uint32_t id_count;
-    char why[256];
+    char why[512];
 };
 
 static double number(const json_t *object, const char *key, double fallback)
