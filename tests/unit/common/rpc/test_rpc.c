@@ -163,7 +163,7 @@ static void stream_three(struct rmk_rpc_call *call, struct rmk_bytes message, vo
 {
     note_message(call, message, context);
     for (int i = 0; i < 3; i++) {
-        char text[16];
+        char text[32];
         (void)snprintf(text, sizeof(text), "part %d", i);
         (void)rmk_rpc_call_send(call, rmk_bytes_text(text));
     }
