@@ -432,9 +432,6 @@ void rmk_rpc_call_cancel(struct rmk_rpc_call *call)
     if (call->cancelled || call->over) {
         return;
     }
-    if (!call->is_server) {
-        rmk_rpc_call_flush(call); /* the core ends only calls that have begun */
-    }
     call->cancelled = true;
     drop_queue(call);
     grpc_call_error error = grpc_call_cancel(call->core, NULL);
@@ -535,8 +532,7 @@ struct rmk_rpc_call *rmk_rpc_call_start(struct rmk_rpc *rpc, grpc_call *core, ui
     if (bad_key != NULL) {
         char text[128];
         (void)snprintf(text, sizeof(text), "metadata %s cannot be sent: not printable", bad_key);
-        rmk_rpc_call_flush(call);
-        call->cancelled = true;
+        call->cancelled = true; /* before anything of it has left */
         (void)grpc_call_cancel_with_status(core, GRPC_STATUS_INVALID_ARGUMENT, text, NULL);
     }
     if (rpc->closing) {

@@ -96,7 +96,9 @@ static void check_gone(struct rmk_rpc_server *server)
         return;
     }
     rmk_list_remove(&server->link);
-    grpc_server_destroy(server->core);
+    if (server->core != NULL) {
+        grpc_server_destroy(server->core);
+    }
     for (size_t i = 0; i < server->method_count; i++) {
         free((char *)(uintptr_t)server->methods[i].path);
     }
