@@ -309,17 +309,33 @@ static void fake_plan(struct fake *fake, const Remask__Cluster__V1__StepPlan *pl
     }
 }
 
-static void fake_encode(struct fake *fake, const Remask__Cluster__V1__Encode *encode)
+void fake_answer_encode(struct fake *fake)
 {
     Remask__Cluster__V1__WorkerMessage message = REMASK__CLUSTER__V1__WORKER_MESSAGE__INIT;
     Remask__Cluster__V1__Encoded encoded = REMASK__CLUSTER__V1__ENCODED__INIT;
+
+    encoded.request = fake->held_request;
+    encoded.item = fake->held_item;
+    encoded.key.data = fake->held_key;
+    encoded.key.len = sizeof(fake->held_key);
+    encoded.rows = fake->held_rows + (fake->on_encode == FAKE_ENCODE_ROWS);
+    encoded.width = fake->world->width;
+    message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_ENCODED;
+    message.encoded = &encoded;
+    fake_send(fake, &message);
+}
+
+static void fake_encode(struct fake *fake, const Remask__Cluster__V1__Encode *encode)
+{
+    Remask__Cluster__V1__WorkerMessage message = REMASK__CLUSTER__V1__WORKER_MESSAGE__INIT;
     Remask__Cluster__V1__EncodeFailed failed = REMASK__CLUSTER__V1__ENCODE_FAILED__INIT;
 
     fake->encode_count++;
     memcpy(fake->digest, encode->digests[0].data, 32);
-    if (fake->on_encode == FAKE_ENCODE_HOLD) {
-        return;
-    }
+    fake->held_request = encode->request;
+    fake->held_item = encode->item;
+    fake->held_rows = encode->rows;
+    memcpy(fake->held_key, encode->key.data, 32);
     if (fake->on_encode == FAKE_ENCODE_CORRUPT) {
         failed.request = encode->request;
         failed.item = encode->item;
@@ -327,16 +343,10 @@ static void fake_encode(struct fake *fake, const Remask__Cluster__V1__Encode *en
         failed.why = (char *)(uintptr_t) "the picture ends too early";
         message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_ENCODE_FAILED;
         message.encode_failed = &failed;
-    } else {
-        encoded.request = encode->request;
-        encoded.item = encode->item;
-        encoded.key = encode->key;
-        encoded.rows = encode->rows + (fake->on_encode == FAKE_ENCODE_ROWS);
-        encoded.width = fake->world->width;
-        message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_ENCODED;
-        message.encoded = &encoded;
+        fake_send(fake, &message);
+    } else if (fake->on_encode != FAKE_ENCODE_HOLD) {
+        fake_answer_encode(fake);
     }
-    fake_send(fake, &message);
 }
 
 static void fake_prefetch(struct fake *fake, const Remask__Cluster__V1__Prefetch *prefetch)

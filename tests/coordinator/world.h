@@ -90,6 +90,10 @@ struct fake {
     uint32_t forget_count;
     uint32_t prompt_rows[256]; /* by slot */
     uint8_t digest[32];        /* of the last picture ordered */
+    uint64_t held_request;     /* the last order */
+    uint32_t held_item;
+    uint32_t held_rows;
+    uint8_t held_key[32];
     bool ended;
     int status;
     char message[512];
@@ -100,6 +104,8 @@ void fake_vision(struct fake *fake, struct world *world, const char *name);
 void fake_attach(struct fake *fake);
 /* As if killed. */
 void fake_kill(struct fake *fake);
+/* Answer the last order after all. */
+void fake_answer_encode(struct fake *fake);
 void fake_send(struct fake *fake, const Remask__Cluster__V1__WorkerMessage *message);
 void fake_send_bytes(struct fake *fake, struct rmk_bytes bytes);
 
