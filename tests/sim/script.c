@@ -10,7 +10,8 @@
  *     ---
  *     t=0 group-up …
  *
- * Links take 100 us, a plan 1 ms, a tile 1 ms. `--rewrite` puts the trace there; people read the difference.
+ * Links take 100 us, a plan 1 ms, a tile 1 ms. `--rewrite` puts the trace there; people read the
+ * difference.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -74,7 +75,9 @@ static uint32_t index_at(const struct line *line, uint32_t place, uint32_t max)
     return (uint32_t)number;
 }
 
-/* ---- settings ---------------------------------------------------------------------------------------------------- */
+/* ---- settings
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 static void set_limits(const struct line *line)
 {
@@ -108,7 +111,9 @@ static void set_vision(const struct line *line)
     vision->cache_max = (uint32_t)value_of(line, "cache", 4);
 }
 
-/* ---- what happens ------------------------------------------------------------------------------------------------ */
+/* ---- what happens
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static void submit(struct sim *sim, struct sim_event *event)
 {
@@ -227,7 +232,8 @@ static uint32_t make_ask(const struct line *line)
         ask->items[i].tile_count = (uint32_t)value_of(line, "tiles", 2);
         ask->prompt_rows += 2;
     }
-    if (ask->gen_length > SIM_GEN_MAX || sim_ask_rows(ask) > SIM_ROWS_MAX || ask->item_count > SIM_ITEMS_MAX) {
+    if (ask->gen_length > SIM_GEN_MAX || sim_ask_rows(ask) > SIM_ROWS_MAX ||
+        ask->item_count > SIM_ITEMS_MAX) {
         refuse(line, "longer than the simulator goes");
     }
     return index;
@@ -240,7 +246,8 @@ static void plan(const struct line *line)
     if (line->count < 3) {
         refuse(line, "at TIME VERB");
     }
-    while (verb < verbs + sizeof(verbs) / sizeof(verbs[0]) && strcmp(verb->name, line->words[2]) != 0) {
+    while (verb < verbs + sizeof(verbs) / sizeof(verbs[0]) &&
+           strcmp(verb->name, line->words[2]) != 0) {
         verb++;
     }
     if (verb == verbs + sizeof(verbs) / sizeof(verbs[0])) {
@@ -329,7 +336,8 @@ static void run(const char *path, char *text)
     while (sim_run_next(&world) && world.now_us < 60000000) {
     }
     if (world.ended_count < world.ask_count) {
-        sim_fail(&world, SIM_LIVENESS, "%s: %u requests have not ended", path, world.ask_count - world.ended_count);
+        sim_fail(&world, SIM_LIVENESS, "%s: %u requests have not ended", path,
+                 world.ask_count - world.ended_count);
     }
     sim_end(&world);
 }
@@ -360,7 +368,9 @@ int sim_run_script(const char *path, bool rewrite)
         (void)fprintf(file, "%s%s%s", script, divider, trace);
         (void)fclose(file);
     } else if (expected == NULL || strcmp(expected + strlen(divider), trace) != 0) {
-        (void)fprintf(stderr, "%s: the trace is another one (--rewrite, then read the difference):\n%s", path, trace);
+        (void)fprintf(stderr,
+                      "%s: the trace is another one (--rewrite, then read the difference):\n%s",
+                      path, trace);
         result = 1;
     }
     free(words);
