@@ -77,6 +77,16 @@ static float *floats(const struct rmk_tensor *tensor)
     return values;
 }
 
+/* The same of a tensor of doubles, which may stand at any address. */
+static double *doubles(const struct rmk_tensor *tensor)
+{
+    double *values = calloc(count_of(tensor) + 1, sizeof(*values));
+
+    assert_non_null(values);
+    memcpy(values, tensor->data, count_of(tensor) * sizeof(*values));
+    return values;
+}
+
 /* Both sides hold `array`; the recording is `wanted`. The committed resizes round their source
  * coordinate twice, PyTorch's and ours once: 1.6e-6 apart on the steepest map. */
 static void expect_recorded(struct golden *golden, const char *what, struct array *array,
@@ -275,8 +285,8 @@ static void check_noise(struct golden *golden, struct rmk_device *device, const 
 
     assert_true(v <= V_MAX);
     (void)snprintf(name, sizeof(name), "gumbel_out_%.1f", temperature);
-    const double *noisy = find(golden, name)->data;
-    const double *softmax = find(golden, "softmax_f64")->data;
+    double *noisy = doubles(find(golden, name));
+    double *softmax = doubles(find(golden, "softmax_f64"));
     for (uint32_t row = 0; row < rows; row++) {
         const struct rmk_head_row sample = {.noise = RMK_NOISE_SPLITMIX,
                                             .temperature = temperature,
@@ -300,6 +310,8 @@ static void check_noise(struct golden *golden, struct rmk_device *device, const 
         assert_true(fabs(probability - softmax[row * v + best]) < 1e-6);
         device->ops->linear_destroy(device, head);
     }
+    free(noisy);
+    free(softmax);
     free(logits);
 }
 
