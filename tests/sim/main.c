@@ -7,7 +7,8 @@
 
 static struct sim world;
 
-/* A broken invariant of the engine ends in abort(): say which seed it was, and end with our own code. */
+/* A broken invariant of the engine ends in abort(): say which seed it was, and end with our own
+ * code. */
 static void on_crash(int signal_number)
 {
     (void)fprintf(stderr, "signal %d\n", signal_number);
@@ -18,11 +19,12 @@ static void on_crash(int signal_number)
 
 static int usage(void)
 {
-    (void)fprintf(stderr,
-                  "usage: remask-sim --seed 0x… [--count N] [--trace]   N seeds from this one on\n"
-                  "       remask-sim --seeds FILE [--trace]             every seed of a list\n"
-                  "       remask-sim --script FILE [--rewrite]          a script against its expected trace\n"
-                  "exit: 127 crash, 128 liveness, 129 wrong answer, 1 a script's trace differs\n");
+    (void)fprintf(
+        stderr,
+        "usage: remask-sim --seed 0x… [--count N] [--trace]   N seeds from this one on\n"
+        "       remask-sim --seeds FILE [--trace]             every seed of a list\n"
+        "       remask-sim --script FILE [--rewrite]          a script against its expected trace\n"
+        "exit: 127 crash, 128 liveness, 129 wrong answer, 1 a script's trace differs\n");
     return 2;
 }
 
@@ -115,7 +117,8 @@ int main(int argc, char **argv)
     for (uint64_t i = 0; i < count; i++) {
         run_seed(seed + i, trace, &totals);
     }
-    (void)printf("%llu seeds: %llu requests, %llu answered as the oracle does, %llu engine steps, %llu faults\n",
+    (void)printf("%llu seeds: %llu requests, %llu answered as the oracle does, %llu engine steps, "
+                 "%llu faults\n",
                  (unsigned long long)totals.seeds, (unsigned long long)totals.asks,
                  (unsigned long long)totals.answers, (unsigned long long)totals.steps,
                  (unsigned long long)totals.faults);
