@@ -54,7 +54,8 @@ static void succeed_rank_0(void)
 static void expect_status(const struct client *client, int status, const char *part)
 {
     if (client->status != status || strstr(client->message, part) == NULL) {
-        fail_msg("status %d \"%s\", wanted %d and \"%s\"", client->status, client->message, status, part);
+        fail_msg("status %d \"%s\", wanted %d and \"%s\"", client->status, client->message, status,
+                 part);
     }
 }
 
@@ -219,7 +220,8 @@ static void the_same_request_id_joins_and_later_recalls_and_other_contents_are_r
         world_run(&world, 10); /* what had settled before it came */
     }
     assert_string_equal(second.text, first.text);
-    /* Rank 0 does not answer its 11th plan. Its end is the epoch's, and the request goes on in the next. */
+    /* Rank 0 does not answer its 11th plan. Its end is the epoch's, and the request goes on in the
+     * next. */
     succeed_rank_0();
     client_wait(&first);
     client_wait(&second);

@@ -80,12 +80,15 @@ static void expect_refusal(struct fake *fake, int status, const char *part)
     fake_attach(fake);
     world_wait(&world, has_ended, fake, "the worker to be refused");
     if (fake->status != status || strstr(fake->message, part) == NULL) {
-        fail_msg("status %d \"%s\", wanted %d and \"%s\"", fake->status, fake->message, status, part);
+        fail_msg("status %d \"%s\", wanted %d and \"%s\"", fake->status, fake->message, status,
+                 part);
     }
     assert_false(fake->welcomed);
 }
 
-/* ---- Hello -------------------------------------------------------------------------------------------------- */
+/* ---- Hello
+ * --------------------------------------------------------------------------------------------------
+ */
 
 static void workers_that_do_not_fit_are_refused_in_words(void **state)
 {
@@ -149,9 +152,12 @@ static void a_stream_without_a_hello_is_ended(void **state)
     assert_int_equal(fakes[2].status, RMK_STATUS_DEADLINE_EXCEEDED);
 }
 
-/* ---- text ranks ----------------------------------------------------------------------------------------------- */
+/* ---- text ranks
+ * -----------------------------------------------------------------------------------------------
+ */
 
-/* A request that has met fakes[rank] doing `what`; `fault` then makes it end. The answer must not show it. */
+/* A request that has met fakes[rank] doing `what`; `fault` then makes it end. The answer must not
+ * show it. */
 static void goes_on_after(enum fake_plan what, uint32_t rank, void (*fault)(void))
 {
     struct client client;
@@ -354,6 +360,70 @@ static void a_plan_that_is_refused_for_ever_ends_with_unavailable(void **state)
     assert_non_null(strstr(client.message, "the fake does not want to"));
 }
 
+static void messages_that_are_not_a_workers_to_send_end_its_stream(void **state)
+{
+    static const uint8_t garbage[] = {0xff, 0xff, 0xff};
+    Remask__Cluster__V1__WorkerMessage message = REMASK__CLUSTER__V1__WORKER_MESSAGE__INIT;
+    Remask__Cluster__V1__Encoded encoded = REMASK__CLUSTER__V1__ENCODED__INIT;
+    Remask__Cluster__V1__StepResult result = REMASK__CLUSTER__V1__STEP_RESULT__INIT;
+
+    (void)state;
+    start();
+    fake_vision(&fakes[4], &world, "v0");
+    fake_attach(&fakes[4]);
+    world_wait(&world, is_welcome, &fakes[4], "the vision worker");
+    message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_ENCODED;
+    message.encoded = &encoded;
+    fake_send(&fakes[0], &message);
+    message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_STEP_RESULT;
+    message.step_result = &result;
+    fake_send(&fakes[4], &message);
+    fake_send_bytes(&fakes[1], rmk_bytes_of(garbage, sizeof(garbage)));
+    for (int i = 0; i < RANKS; i++) {
+        if (i == 0 || i == 1 || i == 4) {
+            world_wait(&world, has_ended, &fakes[i], "the stream to end");
+            assert_int_equal(fakes[i].status, RMK_STATUS_INVALID_ARGUMENT);
+        }
+    }
+    assert_non_null(strstr(fakes[0].message, "a vision worker's"));
+    assert_non_null(strstr(fakes[4].message, "a text rank's"));
+}
+
+static void answers_about_nothing_that_was_asked_change_nothing(void **state)
+{
+    Remask__Cluster__V1__WorkerMessage message = REMASK__CLUSTER__V1__WORKER_MESSAGE__INIT;
+    Remask__Cluster__V1__StepResult result = REMASK__CLUSTER__V1__STEP_RESULT__INIT;
+    Remask__Cluster__V1__FeaturesResident resident = REMASK__CLUSTER__V1__FEATURES_RESIDENT__INIT;
+    Remask__Cluster__V1__GroupFault fault = REMASK__CLUSTER__V1__GROUP_FAULT__INIT;
+    struct client client;
+    struct ask ask;
+
+    (void)state;
+    start();
+    message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_STEP_RESULT;
+    message.step_result = &result;
+    result.epoch = fakes[0].epoch;
+    result.sequence = 12345;
+    fake_send(&fakes[0], &message);
+    message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_FEATURES_RESIDENT;
+    message.features_resident = &resident;
+    resident.epoch = fakes[0].epoch;
+    resident.request = UINT64_MAX;
+    resident.item = UINT32_MAX;
+    fake_send(&fakes[0], &message);
+    message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_FAULT;
+    message.fault = &fault;
+    fault.epoch = fakes[0].epoch - 1;
+    fake_send(&fakes[0], &message);
+    ask_init(&ask, "Write letters.", 16);
+    client_ask(&client, &world, &ask, 0);
+    client_wait(&client);
+    expect_answer(&client, 16);
+    assert_int_equal(client.result->usage->recoveries, 0);
+    assert_int_equal(fakes[0].dissolve_count, 0);
+    client_deinit(&client);
+}
+
 static void a_goodbye_ends_the_stream_kindly(void **state)
 {
     Remask__Cluster__V1__WorkerMessage message = REMASK__CLUSTER__V1__WORKER_MESSAGE__INIT;
@@ -395,7 +465,9 @@ static void requests_of_one_group_go_on_in_another_when_it_is_lost(void **state)
     client_deinit(&client);
 }
 
-/* ---- vision ----------------------------------------------------------------------------------------------------- */
+/* ---- vision
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 static void start_vision(enum fake_encode first)
 {
@@ -507,7 +579,8 @@ static void features_that_were_evicted_are_encoded_again(void **state)
     client_deinit(&client);
 }
 
-/* The engine encodes equal pictures once; the one who asked first may leave before the answer comes. */
+/* The engine encodes equal pictures once; the one who asked first may leave before the answer
+ * comes. */
 static void a_shared_encode_outlives_the_request_that_ordered_it(void **state)
 {
     struct client first, second;
@@ -567,6 +640,8 @@ int main(void)
         TEST(a_rank_that_read_another_plan_ends_the_epoch),
         TEST(a_poisoned_request_fails_and_the_next_is_answered),
         TEST(a_plan_that_is_refused_for_ever_ends_with_unavailable),
+        TEST(messages_that_are_not_a_workers_to_send_end_its_stream),
+        TEST(answers_about_nothing_that_was_asked_change_nothing),
         TEST(a_goodbye_ends_the_stream_kindly),
         TEST(requests_of_one_group_go_on_in_another_when_it_is_lost),
         TEST(a_picture_is_encoded_fetched_pulled_and_forgotten),

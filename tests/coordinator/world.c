@@ -19,7 +19,9 @@
 
 #define WAIT_US 10000000u
 
-/* ---- the world -------------------------------------------------------------------------------------------------- */
+/* ---- the world
+ * --------------------------------------------------------------------------------------------------
+ */
 
 static void read_model(struct world *world)
 {
@@ -43,7 +45,8 @@ static void read_model(struct world *world)
 void world_init(struct world *world)
 {
     memset(world, 0, sizeof(*world));
-    rmk_log_init(getenv("RMK_TEST_LOG") != NULL ? RMK_LOG_DEBUG : RMK_LOG_ERROR, RMK_LOG_LOGFMT, "test");
+    rmk_log_init(getenv("RMK_TEST_LOG") != NULL ? RMK_LOG_DEBUG : RMK_LOG_ERROR, RMK_LOG_LOGFMT,
+                 "test");
     assert_int_equal(uv_loop_init(&world->loop), 0);
     read_model(world);
     rmk_app_defaults(&world->options);
@@ -67,8 +70,8 @@ void world_start(struct world *world)
     }
     assert_int_equal(rmk_rpc_create(&world->loop, &world->rpc, &why), RMK_OK);
     (void)snprintf(address, sizeof(address), "127.0.0.1:%u", rmk_app_port(world->app));
-    assert_int_equal(rmk_rpc_channel_create(world->rpc, address, &(struct rmk_rpc_options){0}, &world->api,
-                                            &why),
+    assert_int_equal(rmk_rpc_channel_create(world->rpc, address, &(struct rmk_rpc_options){0},
+                                            &world->api, &why),
                      RMK_OK);
 }
 
@@ -138,7 +141,9 @@ void world_run(struct world *world, uint64_t milliseconds)
     pump(world, NULL, NULL, milliseconds * 1000);
 }
 
-/* ---- workers ------------------------------------------------------------------------------------------------------- */
+/* ---- workers
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 void fake_text(struct fake *fake, struct world *world, uint32_t rank, uint32_t size)
 {
@@ -454,12 +459,13 @@ void fake_attach(struct fake *fake)
     };
     char address[64];
 
-    (void)snprintf(address, sizeof(address), "127.0.0.1:%u", rmk_app_cluster_port(fake->world->app));
+    (void)snprintf(address, sizeof(address), "127.0.0.1:%u",
+                   rmk_app_cluster_port(fake->world->app));
     assert_int_equal(rmk_rpc_channel_create(fake->world->rpc, address, &(struct rmk_rpc_options){0},
                                             &fake->channel, NULL),
                      RMK_OK);
-    fake->call = rmk_rpc_channel_call(fake->channel, "/remask.cluster.v1.Cluster/Attach", 0, false, NULL,
-                                      &events, fake);
+    fake->call = rmk_rpc_channel_call(fake->channel, "/remask.cluster.v1.Cluster/Attach", 0, false,
+                                      NULL, &events, fake);
     if (fake->protocol != 0) {
         send_hello(fake);
     }
@@ -472,7 +478,9 @@ void fake_kill(struct fake *fake)
     }
 }
 
-/* ---- clients ---------------------------------------------------------------------------------------------------------- */
+/* ---- clients
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 void ask_init(struct ask *ask, const char *text, uint32_t gen_length)
 {
@@ -497,8 +505,7 @@ void ask_init(struct ask *ask, const char *text, uint32_t gen_length)
 
 void ask_picture(struct ask *ask, uint32_t width, uint32_t height)
 {
-    static uint8_t png[45] =
-        "\x89PNG\r\n\x1a\n\0\0\0\rIHDR........\x08\x02\0\0\0....\0\0\0\0IEND";
+    static uint8_t png[45] = "\x89PNG\r\n\x1a\n\0\0\0\rIHDR........\x08\x02\0\0\0....\0\0\0\0IEND";
 
     for (int i = 0; i < 4; i++) {
         png[16 + i] = (uint8_t)(width >> (24 - 8 * i));
@@ -521,7 +528,8 @@ static void on_client_message(struct rmk_rpc_call *call, struct rmk_bytes bytes,
     Remask__V1__GenerateEvent *event;
 
     (void)call;
-    assert_int_equal(rmk_unpack(&remask__v1__generate_event__descriptor, bytes, &unpacked, NULL), RMK_OK);
+    assert_int_equal(rmk_unpack(&remask__v1__generate_event__descriptor, bytes, &unpacked, NULL),
+                     RMK_OK);
     event = (Remask__V1__GenerateEvent *)unpacked;
     switch (event->kind_case) {
     case REMASK__V1__GENERATE_EVENT__KIND_ACCEPTED:
@@ -548,7 +556,8 @@ static void on_client_message(struct rmk_rpc_call *call, struct rmk_bytes bytes,
     protobuf_c_message_free_unpacked(unpacked, NULL);
 }
 
-static void on_client_done(struct rmk_rpc_call *call, int status, const char *message, void *context)
+static void on_client_done(struct rmk_rpc_call *call, int status, const char *message,
+                           void *context)
 {
     struct client *client = context;
 
@@ -566,11 +575,12 @@ static void client_call(struct client *client, struct world *world, uint64_t dea
     };
 
     *client = (struct client){.world = world};
-    client->call = rmk_rpc_channel_call(world->api, "/remask.v1.Remask/Generate", deadline_ms, false, NULL,
-                                        &events, client);
+    client->call = rmk_rpc_channel_call(world->api, "/remask.v1.Remask/Generate", deadline_ms,
+                                        false, NULL, &events, client);
 }
 
-void client_ask(struct client *client, struct world *world, const struct ask *ask, uint64_t deadline_ms)
+void client_ask(struct client *client, struct world *world, const struct ask *ask,
+                uint64_t deadline_ms)
 {
     client_call(client, world, deadline_ms);
     (void)rmk_pack_send(client->call, &ask->request.base);
@@ -613,7 +623,9 @@ const char *alphabet(uint32_t length)
     return text;
 }
 
-/* ---- one answer ---------------------------------------------------------------------------------------------------------- */
+/* ---- one answer
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 struct simple {
     ProtobufCMessage *message;
@@ -641,7 +653,8 @@ static void on_simple_message(struct rmk_rpc_call *call, struct rmk_bytes bytes,
     }
 }
 
-static void on_simple_done(struct rmk_rpc_call *call, int status, const char *message, void *context)
+static void on_simple_done(struct rmk_rpc_call *call, int status, const char *message,
+                           void *context)
 {
     struct simple *simple = context;
 
@@ -704,7 +717,8 @@ int fetch(struct world *world, const uint8_t digest[32], size_t *out_size)
 
     (void)snprintf(address, sizeof(address), "127.0.0.1:%u", rmk_app_cluster_port(world->app));
     assert_int_equal(
-        rmk_rpc_channel_create(world->rpc, address, &(struct rmk_rpc_options){0}, &channel, NULL), RMK_OK);
+        rmk_rpc_channel_create(world->rpc, address, &(struct rmk_rpc_options){0}, &channel, NULL),
+        RMK_OK);
     request.digest.data = (uint8_t *)(uintptr_t)digest;
     request.digest.len = 32;
     call_simply(world, channel, "/remask.cluster.v1.Images/Fetch", &request.base, &simple);

@@ -1,6 +1,7 @@
-/* A real coordinator on loopback gRPC with scripted workers and clients, all on one loop in one process. Fake text ranks
- * "generate" the alphabet: position p of an answer is the letter p modulo 26, surest first, whatever the epoch, so that a
- * right text after a fault is a text that lost nothing.
+/* A real coordinator on loopback gRPC with scripted workers and clients, all on one loop in one
+ * process. Fake text ranks "generate" the alphabet: position p of an answer is the letter p modulo
+ * 26, surest first, whatever the epoch, so that a right text after a fault is a text that lost
+ * nothing.
  */
 #ifndef RMK_TESTS_COORDINATOR_WORLD_H
 #define RMK_TESTS_COORDINATOR_WORLD_H
@@ -40,15 +41,17 @@ void world_wait(struct world *world, bool (*done)(void *context), void *context,
 /* Run the loop for a while whatever happens: to see that something does not. */
 void world_run(struct world *world, uint64_t milliseconds);
 
-/* ---- workers ------------------------------------------------------------------------------------------------- */
+/* ---- workers
+ * -------------------------------------------------------------------------------------------------
+ */
 
 enum fake_plan {
     FAKE_ANSWER = 0,
-    FAKE_HOLD,      /* never answer */
+    FAKE_HOLD, /* never answer */
     FAKE_BAD_HASH,
     FAKE_BAD_TOKEN,
-    FAKE_SHORT,     /* one guess too few */
-    FAKE_REFUSE,    /* STEP_FAILED with an internal error */
+    FAKE_SHORT,  /* one guess too few */
+    FAKE_REFUSE, /* STEP_FAILED with an internal error */
     FAKE_POISON,
 };
 
@@ -109,7 +112,9 @@ void fake_answer_encode(struct fake *fake);
 void fake_send(struct fake *fake, const Remask__Cluster__V1__WorkerMessage *message);
 void fake_send_bytes(struct fake *fake, struct rmk_bytes bytes);
 
-/* ---- clients -------------------------------------------------------------------------------------------------- */
+/* ---- clients
+ * --------------------------------------------------------------------------------------------------
+ */
 
 struct client {
     struct world *world;
@@ -138,7 +143,8 @@ void ask_init(struct ask *ask, const char *text, uint32_t gen_length);
 /* Put a picture before the text: a PNG header of this size. Bytes are static. */
 void ask_picture(struct ask *ask, uint32_t width, uint32_t height);
 
-void client_ask(struct client *client, struct world *world, const struct ask *ask, uint64_t deadline_ms);
+void client_ask(struct client *client, struct world *world, const struct ask *ask,
+                uint64_t deadline_ms);
 void client_ask_bytes(struct client *client, struct world *world, struct rmk_bytes bytes);
 void client_wait(struct client *client);
 void client_deinit(struct client *client);

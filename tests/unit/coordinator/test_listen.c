@@ -13,8 +13,14 @@ static void loopback_is_recognised_and_nothing_that_looks_like_it(void **state)
 {
     static const char *const yes[] = {"127.0.0.1:8001", "127.1.2.3:0", "localhost:1", "[::1]:5"};
     static const char *const no[] = {
-        "0.0.0.0:8001",          "[::]:8001",       "10.0.0.1:1",      "127.0.0.1.example.org:1",
-        "localhost.example.org:1", "127.example.org:1", "example.org:1", ":8001",
+        "0.0.0.0:8001",
+        "[::]:8001",
+        "10.0.0.1:1",
+        "127.0.0.1.example.org:1",
+        "localhost.example.org:1",
+        "127.example.org:1",
+        "example.org:1",
+        ":8001",
     };
 
     (void)state;

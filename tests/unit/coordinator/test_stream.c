@@ -32,8 +32,9 @@ static struct rmk_ids encode(const char *text)
 {
     struct rmk_ids ids = {0};
 
-    assert_int_equal(rmk_tokenizer_encode(tokenizer, rmk_bytes_text(text), RMK_SPECIAL_PARSE, &ids, NULL),
-                     RMK_OK);
+    assert_int_equal(
+        rmk_tokenizer_encode(tokenizer, rmk_bytes_text(text), RMK_SPECIAL_PARSE, &ids, NULL),
+        RMK_OK);
     return ids;
 }
 
@@ -91,7 +92,8 @@ static void text_grows_with_the_settled_prefix_and_equals_the_whole_decode(void 
         }
         before = shown.size;
     }
-    assert_int_equal(rmk_stream_finish(stream, ids.items, (uint32_t)ids.count, NULL, 0, NULL), RMK_OK);
+    assert_int_equal(rmk_stream_finish(stream, ids.items, (uint32_t)ids.count, NULL, 0, NULL),
+                     RMK_OK);
     expect(stream, text);
     rmk_ids_deinit(&ids);
     rmk_stream_destroy(stream);
@@ -109,7 +111,8 @@ static void half_a_character_is_held_back_and_becomes_a_replacement_at_the_end(v
     expect(stream, "");
     (void)rmk_stream_ids(stream, &id_count);
     assert_int_equal(id_count, 0);
-    assert_int_equal(rmk_stream_finish(stream, ids.items, (uint32_t)ids.count - 1, NULL, 0, NULL), RMK_OK);
+    assert_int_equal(rmk_stream_finish(stream, ids.items, (uint32_t)ids.count - 1, NULL, 0, NULL),
+                     RMK_OK);
     expect(stream, "\xef\xbf\xbd");
     rmk_ids_deinit(&ids);
     rmk_stream_destroy(stream);

@@ -27,7 +27,8 @@ static void say(const char *format, ...)
     va_end(args);
 }
 
-static void out_form(void *context, uint32_t rank, uint64_t epoch, uint32_t size, uint32_t timeout_ms)
+static void out_form(void *context, uint32_t rank, uint64_t epoch, uint32_t size,
+                     uint32_t timeout_ms)
 {
     (void)context;
     (void)size;

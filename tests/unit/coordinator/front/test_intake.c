@@ -41,7 +41,8 @@ static int teardown(void **state)
 /* A PNG as far as a header goes: signature, IHDR, IEND. */
 static struct rmk_blob *png(uint32_t width, uint32_t height)
 {
-    static const uint8_t frame[45] = "\x89PNG\r\n\x1a\n\0\0\0\rIHDR........\x08\x02\0\0\0....\0\0\0\0IEND";
+    static const uint8_t frame[45] =
+        "\x89PNG\r\n\x1a\n\0\0\0\rIHDR........\x08\x02\0\0\0....\0\0\0\0IEND";
     uint8_t *data = malloc(sizeof(frame));
     struct rmk_blob *blob = NULL;
 
@@ -113,7 +114,8 @@ static void refuse(struct rmk_ask *ask, enum rmk_err err, const char *part)
     rmk_ask_destroy(ask);
 }
 
-/* ---- sampling ------------------------------------------------------------------------------------------- */
+/* ---- sampling
+ * ------------------------------------------------------------------------------------------- */
 
 static void sampling_defaults_are_filled_in(void **state)
 {
@@ -133,7 +135,8 @@ static void sampling_defaults_are_filled_in(void **state)
 
 static void the_default_block_is_the_largest_divisor_up_to_128(void **state)
 {
-    static const uint32_t cases[][2] = {{1, 1}, {96, 96}, {129, 43}, {200, 100}, {256, 128}, {131, 1}};
+    static const uint32_t cases[][2] = {{1, 1},     {96, 96},   {129, 43},
+                                        {200, 100}, {256, 128}, {131, 1}};
 
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -188,7 +191,9 @@ static void every_bad_number_is_named(void **state)
     }
 }
 
-/* ---- text ---------------------------------------------------------------------------------------------------- */
+/* ---- text
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 static void text_fields_are_checked_and_named(void **state)
 {
@@ -286,7 +291,8 @@ static void a_prompt_mask_behind_a_picture_has_its_row_not_its_place_among_the_i
     rmk_intake_destroy(intake);
 }
 
-/* ---- stops, suffix ------------------------------------------------------------------------------------------ */
+/* ---- stops, suffix
+ * ------------------------------------------------------------------------------------------ */
 
 static void stops_are_ids_in_the_order_given_with_the_default_last(void **state)
 {
@@ -300,7 +306,8 @@ static void stops_are_ids_in_the_order_given_with_the_default_last(void **state)
     intake = accept(ask);
     assert_int_equal(intake->submit.stop_count, 3);
     assert_true(intake->submit.stops[0].count > 0);
-    assert_int_equal(intake->submit.stops[1].count, 0); /* the official program's: matches at once */
+    assert_int_equal(intake->submit.stops[1].count,
+                     0); /* the official program's: matches at once */
     assert_int_equal(intake->submit.stops[2].ids[0], model->spec.text.eot_id);
     assert_int_equal(intake->text_stop_count, 0);
     rmk_intake_destroy(intake);
@@ -402,7 +409,9 @@ static void the_suffix_is_plain_text_unless_special_tokens_are_allowed(void **st
     rmk_intake_destroy(intake);
 }
 
-/* ---- media ----------------------------------------------------------------------------------------------------- */
+/* ---- media
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 static void a_picture_becomes_rows_between_runs_of_ids(void **state)
 {
@@ -411,8 +420,8 @@ static void a_picture_becomes_rows_between_runs_of_ids(void **state)
     uint32_t rows = 0;
 
     (void)state;
-    assert_int_equal(rmk_grid_plan(&model->spec.grid, (struct rmk_size){100, 60}, RMK_IMAGE_AUTO, 1, 1,
-                                   &grid, NULL),
+    assert_int_equal(rmk_grid_plan(&model->spec.grid, (struct rmk_size){100, 60}, RMK_IMAGE_AUTO, 1,
+                                   1, &grid, NULL),
                      RMK_OK);
     assert_int_equal(intake->submit.item_count, 1);
     assert_int_equal(intake->submit.items[0].rows, grid.rows);
@@ -586,7 +595,9 @@ static void a_raw_prompt_takes_its_pictures_from_media(void **state)
     rmk_intake_destroy(intake);
 }
 
-/* ---- contents --------------------------------------------------------------------------------------------------- */
+/* ---- contents
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 static void contents_tell_requests_apart_but_not_by_their_id(void **state)
 {

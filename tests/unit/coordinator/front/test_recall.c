@@ -42,7 +42,8 @@ static void an_id_is_new_then_live_then_finished(void **state)
     assert_ptr_equal(request, request_number(7));
     rmk_recall_end(recall, "a", result);
     rmk_result_unref(result);
-    assert_int_equal(rmk_recall_look(recall, "a", contents, &request, &found), RMK_RECALLED_FINISHED);
+    assert_int_equal(rmk_recall_look(recall, "a", contents, &request, &found),
+                     RMK_RECALLED_FINISHED);
     assert_string_equal(found->text, "text");
     rmk_recall_destroy(recall);
 }
