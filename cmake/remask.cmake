@@ -12,6 +12,7 @@ target_include_directories(rmk_flags INTERFACE ${CMAKE_SOURCE_DIR})
 target_compile_definitions(rmk_flags INTERFACE _GNU_SOURCE RMK_VERSION="${PROJECT_VERSION}")
 target_compile_options(rmk_flags INTERFACE
     -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-missing-field-initializers
+    -Wno-format-truncation # a sentence or label that is too long is cut, on purpose
     -ffp-contract=off -fno-strict-aliasing)
 if(RMK_WERROR)
     target_compile_options(rmk_flags INTERFACE -Werror)

@@ -1,0 +1,92 @@
+#include "coordinator/engine/ledger.h"
+
+void rmk_ledger_take(struct rmk_group *group, uint32_t index, struct rmk_request *request)
+{
+    uint32_t slot = 0;
+
+    rmk_assert(request->group == RMK_NOWHERE);
+    while (slot < group->slot_count && group->slots[slot].holder.generation != 0) {
+        slot++;
+    }
+    rmk_assert(slot < group->slot_count);
+    group->slots[slot].holder = request->id;
+    group->held++;
+    request->group = index;
+    request->epoch = group->epoch;
+    request->slot = slot;
+    request->opened = false;
+    request->log_seen = 0;
+    request->rode = group->sequence; /* it queues behind those who are there */
+}
+
+void rmk_ledger_leave(struct rmk_group *group, struct rmk_request *request)
+{
+    struct rmk_slot *slot = &group->slots[request->slot];
+
+    rmk_assert(rmk_fleet_same_request(slot->holder, request->id));
+    slot->holder = (struct rmk_request_id){0};
+    slot->dirty |= request->opened;
+    group->held--;
+    request->group = RMK_NOWHERE;
+    request->slot = RMK_NOWHERE;
+    request->opened = false;
+    request->log_seen = 0;
+}
+
+struct rmk_plan rmk_ledger_plan(struct rmk_group *group, uint32_t index,
+                                struct rmk_request *const *riders, uint32_t rider_count)
+{
+    uint32_t close_count = 0;
+
+    rmk_assert(!group->in_flight);
+    for (uint32_t slot = 0; slot < group->slot_count; slot++) {
+        if (group->slots[slot].dirty) {
+            group->slots[slot].dirty = false;
+            group->closes[close_count++] = slot;
+        }
+    }
+    group->sequence++;
+    for (uint32_t i = 0; i < rider_count; i++) {
+        struct rmk_request *request = riders[i];
+        const struct rmk_canvas *canvas = &request->canvas;
+        group->rows[i] = (struct rmk_plan_row){
+            .request = request->id,
+            .slot = request->slot,
+            .open = !request->opened,
+            .updates = canvas->log + request->log_seen,
+            .update_count = canvas->log_count - request->log_seen,
+            .reads = canvas->reads,
+            .read_count = canvas->read_count,
+            .forward = canvas->forward,
+            .temperature = request->temperature,
+            .cfg_scale = request->cfg_scale,
+            .seed = canvas->seed,
+            .golden_noise = canvas->golden_noise,
+        };
+        /* Told once it is sent: whatever keeps the group from hearing it also ends the slot. */
+        request->opened = true;
+        request->log_seen = canvas->log_count;
+        request->rode = group->sequence;
+    }
+    group->row_count = rider_count;
+    group->in_flight = true;
+    return (struct rmk_plan){
+        .group = index,
+        .epoch = group->epoch,
+        .sequence = group->sequence,
+        .closes = group->closes,
+        .close_count = close_count,
+        .rows = group->rows,
+        .row_count = rider_count,
+    };
+}
+
+void rmk_ledger_doubt(struct rmk_group *group, const struct rmk_request *requests)
+{
+    for (uint32_t slot = 0; slot < group->slot_count; slot++) {
+        struct rmk_request_id holder = group->slots[slot].holder;
+        if (holder.generation == 0 || !requests[holder.index].opened) {
+            group->slots[slot].dirty = true; /* closing a free slot does nothing */
+        }
+    }
+}

@@ -1,0 +1,58 @@
+/* Choices as data: each is a function in a table or a number with a reason, not a branch in the
+ * middle of a step. */
+#ifndef RMK_COORDINATOR_ENGINE_POLICY_H
+#define RMK_COORDINATOR_ENGINE_POLICY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/err.h"
+#include "coordinator/engine/denoise.h"
+
+struct rmk_request;
+
+/* What a commit rule may look at besides the guesses. */
+struct rmk_commit_step {
+    uint32_t block_masks; /* masks the block began with */
+    uint32_t steps_per_block;
+    uint32_t step; /* of this block, from 0 */
+};
+
+/* Orders the guesses and says how many of them, from the front, commit. */
+typedef uint32_t (*rmk_commit_rule_fn)(struct rmk_guess *guesses, uint32_t count,
+                                       const struct rmk_commit_step *step);
+
+enum rmk_commit_rule {
+    RMK_COMMIT_QUOTA = 0, /* official: as many as the block's schedule says */
+    RMK_COMMIT_RULES,
+};
+
+struct rmk_commit_rule_entry {
+    const char *name;
+    rmk_commit_rule_fn commit;
+};
+
+extern const struct rmk_commit_rule_entry rmk_policy_commit_rules[RMK_COMMIT_RULES];
+
+/* Which of two residents of one group rides first. A total order. */
+bool rmk_policy_rides_before(const struct rmk_request *a, const struct rmk_request *b);
+
+/* The thing itself is at fault, and asking again would not make it better. */
+bool rmk_policy_is_final(enum rmk_err err);
+
+/* How long a request sits out after its n-th loss (from 1). */
+uint64_t rmk_policy_backoff_us(uint32_t losses);
+
+enum {
+    /* Batch requests wait at most this many times longer than online ones, so they cannot starve.
+     */
+    RMK_POLICY_ONLINE_STREAK = 7,
+};
+
+/* When to come back, if nothing is known about how long a request takes; and the bounds of an
+ * estimate. */
+#define RMK_POLICY_RETRY_US     1000000u
+#define RMK_POLICY_RETRY_US_MIN 100000u
+#define RMK_POLICY_RETRY_US_MAX 60000000u
+
+#endif

@@ -1,0 +1,101 @@
+/* One request: what was asked, its canvas, and where it stands.
+ *
+ *   SUBMIT ──► WAITING ──► ENCODING ──► SEEKING ──► FETCHING ──► READY ◄──► RIDING ──► FINISH
+ *                 │ no pictures            ▲  ▲          │          │          │
+ *                 └────────────────────────┘  └──────────┴──────────┴──────────┘ group lost,
+ * features lost, failure (back to ENCODING instead when a picture's features are nowhere any more)
+ *
+ * A request is in the queue (admit.h) up to SEEKING, and holds a slot of one group (ledger.h) from
+ * FETCHING on.
+ */
+#ifndef RMK_COORDINATOR_ENGINE_REQUEST_H
+#define RMK_COORDINATOR_ENGINE_REQUEST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/err.h"
+#include "common/limits.h"
+#include "coordinator/engine/canvas.h"
+#include "coordinator/engine/engine.h"
+
+enum rmk_stage {
+    RMK_STAGE_FREE = 0,
+    RMK_STAGE_WAITING,  /* accepted; its turn has not come */
+    RMK_STAGE_ENCODING, /* has its turn; some features are ready nowhere */
+    RMK_STAGE_SEEKING,  /* has its turn and its features; seeks a slot */
+    RMK_STAGE_FETCHING, /* has a slot; the group's rank 0 pulls its features */
+    RMK_STAGE_READY,    /* may ride */
+    RMK_STAGE_RIDING,   /* in the plan under way */
+    RMK_STAGE_COUNT,
+};
+
+enum rmk_item_state {
+    RMK_ITEM_NEEDED = 0, /* features are nowhere that we know of */
+    RMK_ITEM_ASKED,      /* an encode of the same key is under way at `vision` */
+    RMK_ITEM_HELD,       /* `vision` holds it */
+};
+
+#define RMK_NOWHERE UINT32_MAX
+
+struct rmk_request_item {
+    struct rmk_item item;
+    enum rmk_item_state state;
+    uint32_t vision;
+    uint64_t vision_epoch;
+    uint32_t avoid; /* vision worker that failed last; asked again only if there is no other */
+    bool resident;  /* FETCHING: rank 0 of the group has it */
+};
+
+struct rmk_request {
+    struct rmk_request_id id;
+    uint64_t tag;
+    enum rmk_stage stage;
+
+    uint64_t deadline_us; /* 0: none */
+    enum rmk_lane lane;
+    uint32_t tenant;
+    uint32_t total_rows; /* P + G + S */
+    uint32_t step_rows;  /* positions of one forward: total_rows, CFG double */
+    uint64_t cost;       /* step_rows times steps: what its tenant is charged */
+    double temperature;
+    float cfg_scale;
+    struct rmk_request_item items[RMK_ITEMS_MAX];
+    uint32_t item_count;
+    struct rmk_canvas canvas;
+
+    uint64_t turn;  /* order in which turns were given, from 1; 0: none yet */
+    uint32_t entry; /* place in the queue; RMK_NOWHERE when not queued */
+    uint32_t group; /* RMK_NOWHERE: none */
+    uint32_t slot;
+    uint64_t epoch;
+    bool opened;       /* a row with `open` went to this group and epoch */
+    uint32_t log_seen; /* commits that this group and epoch has been told */
+    uint64_t rode;     /* plan sequence of its last ride there, or of its arrival */
+    bool classed;      /* numerics_class is that of the forwards so far */
+    uint64_t numerics_class;
+    bool slow;       /* its client is */
+    uint32_t losses; /* that it took part in */
+    uint64_t not_before_us;
+    uint64_t fetch_deadline_us; /* FETCHING */
+
+    uint64_t submitted_us;
+    uint64_t first_round_us;
+    bool first_committed;
+    struct rmk_usage usage;
+    struct rmk_why why; /* of its last loss, or of its end */
+};
+
+/* `submit` has been checked. Leaves id and queue fields alone. */
+void rmk_request_init(struct rmk_request *request, const struct rmk_submit *submit,
+                      uint64_t now_us);
+
+/* All items held. */
+bool rmk_request_is_encoded(const struct rmk_request *request);
+
+/* When it next wants attention; RMK_TIMER_NEVER: only when something happens to it. */
+uint64_t rmk_request_due(const struct rmk_request *request, uint64_t now_us);
+
+const char *rmk_request_stage_name(enum rmk_stage stage);
+
+#endif

@@ -1,0 +1,534 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/engine/state.h" /* for looking in only */
+#include "tests/sim/sim.h"
+
+/* A plan with all it points to, and the canvas as the engine had it when it sent the plan. */
+struct plan {
+    struct rmk_plan plan;
+    struct rmk_plan_row rows[SIM_PLAN_ROWS_MAX];
+    uint32_t closes[SIM_SLOTS_MAX];
+    struct rmk_plan_update updates[SIM_PLAN_ROWS_MAX][SIM_ROWS_MAX];
+    uint32_t reads[SIM_PLAN_ROWS_MAX][SIM_ROWS_MAX];
+    int32_t canvas[SIM_PLAN_ROWS_MAX][SIM_GEN_MAX];
+};
+
+struct pull {
+    struct rmk_request_id request;
+    uint32_t item;
+    uint32_t vision;
+    uint64_t vision_epoch;
+    uint32_t group;
+    uint64_t epoch;
+    uint64_t number;
+};
+
+static bool same(struct rmk_request_id a, struct rmk_request_id b)
+{
+    return a.index == b.index && a.generation == b.generation;
+}
+
+/* ---- life
+ * --------------------------------------------------------------------------------------------------------
+ */
+
+static void form(struct sim *sim, struct sim_event *event)
+{
+    sim_group_form(sim, event->index);
+}
+
+static void tell_down(struct sim *sim, uint32_t index, uint64_t *stream_us)
+{
+    struct sim_message *message = sim_message(RMK_EVENT_GROUP_DOWN);
+
+    message->event.group =
+        (struct rmk_event_group){.group = index, .epoch = sim->groups[index].epoch};
+    sim_send(sim, message, 0, stream_us);
+}
+
+static void perish(struct sim *sim, struct sim_event *event)
+{
+    struct sim_group *group = &sim->groups[event->index];
+
+    if (group->alive && group->epoch == event->number && !sim_is_healing(sim)) {
+        sim->faults++;
+        sim_group_die(sim, event->index, !sim_chance(sim, sim->chaos.untold_per_mille));
+    }
+}
+
+void sim_group_form(struct sim *sim, uint32_t index)
+{
+    struct sim_group *group = &sim->groups[index];
+
+    group->alive = true;
+    group->epoch += 1 + sim_below(sim, 2);
+    group->sequence = 0;
+    group->staged_count = 0;
+    memset(group->slots, 0, sizeof(group->slots));
+    if (sim_fault(sim, sim->chaos.class_change_per_mille)) {
+        group->numerics_class = group->numerics_class % 3 + 1;
+    }
+    struct sim_message *message = sim_message(RMK_EVENT_GROUP_UP);
+    message->event.group = (struct rmk_event_group){
+        .group = index,
+        .epoch = group->epoch,
+        .slot_count = group->slot_count,
+        .rows_max = group->rows_max,
+        .step_rows_max = group->step_rows_max,
+        .numerics_class = group->numerics_class,
+    };
+    sim_send(sim, message, 0, &group->up_us);
+    if (sim->chaos.group_life_us > 0 && !sim_is_healing(sim)) {
+        struct sim_event *death =
+            sim_at(sim, sim->now_us + sim_between(sim, 0, 2 * sim->chaos.group_life_us), perish);
+        death->index = index;
+        death->number = group->epoch;
+    }
+}
+
+void sim_group_die(struct sim *sim, uint32_t index, bool told)
+{
+    struct sim_group *group = &sim->groups[index];
+
+    group->alive = false;
+    if (told) {
+        /* Not in order with what the group sent before: the loss may be seen first, or last of all.
+         */
+        tell_down(sim, index, sim_chance(sim, 300) ? NULL : &group->up_us);
+    }
+    sim_at(sim, sim->now_us + sim_between(sim, sim->form_us / 2, sim->form_us), form)->index =
+        index;
+}
+
+/* ---- plans
+ * -------------------------------------------------------------------------------------------------------
+ */
+
+static void verify_plan(struct sim *sim, const struct sim_group *group, const struct plan *plan)
+{
+    bool closed[SIM_SLOTS_MAX] = {false};
+    uint32_t positions = 0;
+
+    if (plan->plan.sequence != group->sequence + 1) {
+        sim_fail(sim, SIM_WRONG, "group %u got plan %llu after plan %llu", plan->plan.group,
+                 (unsigned long long)plan->plan.sequence, (unsigned long long)group->sequence);
+    }
+    for (uint32_t i = 0; i < plan->plan.close_count; i++) {
+        closed[plan->closes[i]] = true;
+    }
+    for (uint32_t i = 0; i < plan->plan.row_count; i++) {
+        const struct rmk_plan_row *row = &plan->rows[i];
+        const struct sim_slot *slot = &group->slots[row->slot];
+        bool used = slot->used && !closed[row->slot];
+        if (row->slot >= group->slot_count) {
+            sim_fail(sim, SIM_WRONG, "group %u has no slot %u", plan->plan.group, row->slot);
+        }
+        if (row->open && used) {
+            sim_fail(sim, SIM_WRONG, "slot %u of group %u is opened while request %u.%u is in it",
+                     row->slot, plan->plan.group, slot->request.index, slot->request.generation);
+        }
+        if (!row->open && (!used || !same(slot->request, row->request))) {
+            sim_fail(sim, SIM_WRONG, "slot %u of group %u does not hold request %u.%u", row->slot,
+                     plan->plan.group, row->request.index, row->request.generation);
+        }
+        for (uint32_t j = 0; j < i; j++) {
+            if (plan->rows[j].slot == row->slot) {
+                sim_fail(sim, SIM_WRONG, "slot %u is in a plan twice", row->slot);
+            }
+        }
+        const struct sim_ask *ask = sim_ask_of(sim, row->request);
+        positions += ask == NULL ? 0 : sim_ask_rows(ask) * (ask->cfg_scale > 0 ? 2 : 1);
+    }
+    if (positions > group->step_rows_max) {
+        sim_fail(sim, SIM_WRONG, "a plan has %u positions, group %u takes %u", positions,
+                 plan->plan.group, group->step_rows_max);
+    }
+}
+
+static bool take_staged(struct sim_group *group, struct rmk_request_id request, uint32_t item,
+                        const uint8_t key[32])
+{
+    for (uint32_t i = 0; i < group->staged_count; i++) {
+        struct sim_staged *staged = &group->staged[i];
+        if (staged->ready && same(staged->request, request) && staged->item == item &&
+            memcmp(staged->key, key, 32) == 0) {
+            *staged = group->staged[--group->staged_count];
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Prompt and features into the slot. False: a picture's features are not here. */
+static bool open_slot(struct sim *sim, struct sim_group *group, const struct rmk_plan_row *row)
+{
+    struct sim_slot *slot = &group->slots[row->slot];
+    const struct sim_ask *ask = sim_ask_of(sim, row->request);
+
+    if (ask == NULL) {
+        return false; /* ended while the plan was on its way */
+    }
+    for (uint32_t i = 0; i < ask->item_count; i++) {
+        if (!take_staged(group, row->request, i, ask->items[i].key)) {
+            return false;
+        }
+    }
+    slot->used = true;
+    slot->request = row->request;
+    slot->ask = ask;
+    sim_ask_fill(ask, slot->rows);
+    return true;
+}
+
+/* The canvas that the worker has is the one the engine has, and what is to be read is a mask. */
+static void update_slot(struct sim *sim, struct sim_group *group, const struct plan *plan,
+                        uint32_t index)
+{
+    const struct rmk_plan_row *row = &plan->rows[index];
+    struct sim_slot *slot = &group->slots[row->slot];
+    const struct sim_ask *ask = slot->ask;
+
+    for (uint32_t i = 0; i < row->update_count; i++) {
+        const struct rmk_plan_update *update = &plan->updates[index][i];
+        if (update->position >= sim_ask_rows(ask) || slot->rows[update->position] != SIM_MASK) {
+            sim_fail(sim, SIM_WRONG, "request %u.%u: update of row %u, which is no mask",
+                     row->request.index, row->request.generation, update->position);
+        }
+        slot->rows[update->position] = update->id;
+    }
+    if (memcmp(slot->rows + ask->prompt_rows, plan->canvas[index],
+               ask->gen_length * sizeof(int32_t)) != 0) {
+        sim_fail(sim, SIM_WRONG, "request %u.%u: the worker's canvas is not the engine's",
+                 row->request.index, row->request.generation);
+    }
+    for (uint32_t i = 0; i < row->read_count; i++) {
+        uint32_t read = plan->reads[index][i];
+        if (read >= sim_ask_rows(ask) || slot->rows[read] != SIM_MASK ||
+            (i > 0 && read <= plan->reads[index][i - 1])) {
+            sim_fail(sim, SIM_WRONG, "request %u.%u: read %u is no mask or out of order",
+                     row->request.index, row->request.generation, read);
+        }
+    }
+}
+
+static void answer_row(struct sim *sim, const struct sim_group *group, const struct plan *plan,
+                       uint32_t index, struct sim_message *message)
+{
+    const struct rmk_plan_row *row = &plan->rows[index];
+    const struct sim_slot *slot = &group->slots[row->slot];
+    struct rmk_row_result *result = &message->rows[message->row_count];
+    struct rmk_guess *guesses = message->guesses[message->row_count];
+    uint64_t hash =
+        sim_model_forward(&sim->model, slot->ask, slot->rows, row->forward, group->numerics_class);
+
+    *result = (struct rmk_row_result){
+        .request = row->request,
+        .poisoned = sim_model_poisons(&sim->model, hash),
+        .guess_count = row->read_count,
+    };
+    for (uint32_t i = 0; i < row->read_count; i++) {
+        guesses[i].position = (int32_t)plan->reads[index][i] - (int32_t)slot->ask->prompt_rows;
+        sim_model_guess(&sim->model, hash, plan->reads[index][i], &guesses[i].token,
+                        &guesses[i].confidence);
+    }
+    message->classes[message->row_count++] = group->numerics_class;
+    if (sim_fault(sim, sim->chaos.garble_per_mille)) {
+        switch (sim_below(sim, 4)) {
+        case 0:
+            message->row_count--; /* the row is missing */
+            break;
+        case 1:
+            result->guess_count--;
+            break;
+        case 2:
+            guesses[sim_below(sim, row->read_count)].position += 1;
+            break;
+        default:
+            guesses[sim_below(sim, row->read_count)].token = -7;
+            break;
+        }
+    }
+}
+
+/* A message that says the plan did not run. `culprit` -1: nobody is blamed. */
+static void refuse_plan(struct sim *sim, struct sim_group *group, const struct plan *plan,
+                        int culprit, enum rmk_err err)
+{
+    struct sim_message *message = sim_message(RMK_EVENT_STEP_FAILED);
+
+    message->event.step = (struct rmk_event_step){
+        .group = plan->plan.group,
+        .epoch = plan->plan.epoch,
+        .sequence = plan->plan.sequence,
+        .err = err,
+    };
+    if (culprit >= 0) {
+        message->event.step.culprit = plan->rows[culprit].request;
+    }
+    (void)snprintf(message->why, sizeof(message->why), "the plan did not run: %s",
+                   rmk_err_name(err));
+    sim_send(sim, message, sim_between(sim, 0, sim->compute_us_max), &group->up_us);
+}
+
+/* Somewhere on the way through the plan the group gives up; what it has done so far stays done. */
+static bool fail_plan(struct sim *sim, struct sim_group *group, const struct plan *plan,
+                      uint32_t row)
+{
+    struct sim_ask *ask = sim_ask_of(sim, plan->rows[row].request);
+
+    if (group->fail_next || sim_fault(sim, sim->chaos.fail_per_mille)) {
+        group->fail_next = false;
+        refuse_plan(sim, group, plan, sim_chance(sim, 500) ? (int)row : -1,
+                    sim_chance(sim, 500) ? RMK_EINTERNAL : RMK_EUNAVAILABLE);
+        return true;
+    }
+    if (ask != NULL && sim_fault(sim, sim->chaos.condemn_per_mille)) {
+        ask->condemned = true;
+        refuse_plan(sim, group, plan, (int)row, RMK_EINVAL);
+        return true;
+    }
+    return false;
+}
+
+static void run_plan(struct sim *sim, struct sim_group *group, struct plan *plan)
+{
+    struct sim_message *message;
+
+    verify_plan(sim, group, plan);
+    group->sequence = plan->plan.sequence;
+    if (group->stall_next) {
+        group->stall_next = false;
+        return;
+    }
+    if (sim_fault(sim, sim->chaos.stall_per_mille)) {
+        if (sim_chance(sim, 500)) {
+            return; /* never answers */
+        }
+        group->up_us = sim->now_us + sim_between(sim, 0, 2 * sim->limits.plan_timeout_us);
+    }
+    for (uint32_t i = 0; i < plan->plan.close_count; i++) {
+        group->slots[plan->closes[i]].used = false;
+    }
+    message = sim_message(RMK_EVENT_STEP_DONE);
+    message->event.step = (struct rmk_event_step){
+        .group = plan->plan.group,
+        .epoch = plan->plan.epoch,
+        .sequence = plan->plan.sequence,
+        .compute_us = 1,
+    };
+    for (uint32_t i = 0; i < plan->plan.row_count; i++) {
+        if (fail_plan(sim, group, plan, i)) {
+            free(message);
+            return;
+        }
+        if (plan->rows[i].open && !open_slot(sim, group, &plan->rows[i])) {
+            refuse_plan(sim, group, plan, (int)i, RMK_ENOTFOUND);
+            free(message);
+            return;
+        }
+        update_slot(sim, group, plan, i);
+        answer_row(sim, group, plan, i, message);
+    }
+    sim_send(sim, message, sim_between(sim, sim->compute_us_min, sim->compute_us_max),
+             &group->up_us);
+}
+
+static void plan_arrives(struct sim *sim, struct sim_event *event)
+{
+    struct plan *plan = event->payload;
+    struct sim_group *group = &sim->groups[event->index];
+
+    if (group->alive && group->epoch == plan->plan.epoch) {
+        run_plan(sim, group, plan);
+    }
+}
+
+/* ---- pulls, releases
+ * --------------------------------------------------------------------------------------------- */
+
+static struct sim_staged *find_pull(struct sim_group *group, uint64_t number)
+{
+    for (uint32_t i = 0; i < group->staged_count; i++) {
+        if (group->staged[i].pull == number) {
+            return &group->staged[i];
+        }
+    }
+    return NULL;
+}
+
+static void pull_ends(struct sim *sim, struct sim_event *event)
+{
+    const struct pull *pull = event->payload;
+    struct sim_group *group = &sim->groups[pull->group];
+    struct sim_staged *staged = find_pull(group, pull->number);
+    enum rmk_err err = RMK_OK;
+
+    if (!group->alive || group->epoch != pull->epoch || staged == NULL) {
+        return; /* nobody wants it any more */
+    }
+    if (sim_fault(sim, sim->chaos.evict_per_mille)) {
+        sim_vision_evict(sim, pull->vision);
+    }
+    if (!sim->visions[pull->vision].alive ||
+        sim->visions[pull->vision].epoch != pull->vision_epoch) {
+        err = RMK_EUNAVAILABLE;
+    } else if (!sim_vision_has(sim, pull->vision, pull->vision_epoch, staged->key)) {
+        err = RMK_ENOTFOUND;
+    }
+    struct sim_message *message =
+        sim_message(err == RMK_OK ? RMK_EVENT_FEATURES_RESIDENT : RMK_EVENT_FEATURES_FAILED);
+    message->event.features = (struct rmk_event_features){
+        .request = pull->request,
+        .item = pull->item,
+        .group = pull->group,
+        .epoch = pull->epoch,
+        .err = err,
+    };
+    staged->ready = err == RMK_OK;
+    if (err != RMK_OK) {
+        sim->faults++;
+        (void)snprintf(message->why, sizeof(message->why), "the pull failed: %s",
+                       rmk_err_name(err));
+    }
+    sim_send(sim, message, 0, &group->up_us);
+}
+
+static void pull_arrives(struct sim *sim, struct sim_event *event)
+{
+    struct pull *pull = event->payload;
+    struct sim_group *group = &sim->groups[pull->group];
+    const struct sim_ask *ask = sim_ask_of(sim, pull->request);
+
+    if (!group->alive || group->epoch != pull->epoch) {
+        return;
+    }
+    if (ask == NULL || pull->item >= ask->item_count || group->staged_count == SIM_STAGED_MAX) {
+        sim_fail(sim, SIM_WRONG,
+                 "group %u: a pull for nobody, or %u stagings that were never released",
+                 pull->group, group->staged_count);
+    }
+    struct sim_staged *staged = &group->staged[group->staged_count++];
+    pull->number = ++sim->pulls;
+    *staged =
+        (struct sim_staged){.request = pull->request, .item = pull->item, .pull = pull->number};
+    memcpy(staged->key, ask->items[pull->item].key, sizeof(staged->key));
+    if (sim_fault(sim, sim->chaos.fetch_stall_per_mille)) {
+        return;
+    }
+    struct sim_event *end =
+        sim_at(sim, sim->now_us + sim_link_delay(sim) + sim_link_delay(sim), pull_ends);
+    end->payload = event->payload;
+    event->payload = NULL;
+}
+
+static void release_arrives(struct sim *sim, struct sim_event *event)
+{
+    const struct pull *release = event->payload;
+    struct sim_group *group = &sim->groups[release->group];
+    uint32_t kept = 0;
+
+    if (!group->alive || group->epoch != release->epoch) {
+        return;
+    }
+    for (uint32_t i = 0; i < group->staged_count; i++) {
+        if (!same(group->staged[i].request, release->request)) {
+            group->staged[kept++] = group->staged[i];
+        }
+    }
+    group->staged_count = kept;
+    /* A body may close the slot at once instead of waiting for the plan that says so. */
+    if (sim_chance(sim, sim->chaos.early_close_per_mille)) {
+        for (uint32_t slot = 0; slot < group->slot_count; slot++) {
+            if (group->slots[slot].used && same(group->slots[slot].request, release->request)) {
+                group->slots[slot].used = false;
+            }
+        }
+    }
+}
+
+/* ---- what the coordinator's body does
+ * ---------------------------------------------------------------------------- */
+
+static struct sim_event *send_down(struct sim *sim, uint32_t index,
+                                   void (*run)(struct sim *, struct sim_event *))
+{
+    struct sim_group *group = &sim->groups[index];
+    uint64_t at_us = sim->now_us + sim_link_delay(sim);
+
+    group->down_us = at_us > group->down_us ? at_us : group->down_us;
+    struct sim_event *event = sim_at(sim, group->down_us, run);
+    event->index = index;
+    return event;
+}
+
+static void send_plan(struct sim *sim, const struct rmk_plan *plan)
+{
+    struct sim_group *group = &sim->groups[plan->group];
+    struct plan *copy = calloc(1, sizeof(*copy));
+
+    if (copy == NULL || plan->row_count == 0 || plan->row_count > sim->limits.rows_per_plan_max) {
+        sim_fail(sim, SIM_WRONG, "a plan of %u rows", plan->row_count);
+    }
+    if (group->flight_epoch == plan->epoch && group->flight_sequence != 0) {
+        sim_fail(sim, SIM_WRONG, "group %u gets plan %llu while plan %llu is not answered",
+                 plan->group, (unsigned long long)plan->sequence,
+                 (unsigned long long)group->flight_sequence);
+    }
+    group->flight_epoch = plan->epoch;
+    group->flight_sequence = plan->sequence;
+    copy->plan = *plan;
+    memcpy(copy->closes, plan->closes, plan->close_count * sizeof(*plan->closes));
+    for (uint32_t i = 0; i < plan->row_count; i++) {
+        const struct rmk_plan_row *row = &plan->rows[i];
+        const struct sim_ask *ask = sim_ask_of(sim, row->request);
+        if (ask == NULL || ask->ended || ask->slow) {
+            sim_fail(sim, SIM_WRONG,
+                     "request %u.%u rides though it has ended or its client is slow",
+                     row->request.index, row->request.generation);
+        }
+        copy->rows[i] = *row;
+        memcpy(copy->updates[i], row->updates, row->update_count * sizeof(*row->updates));
+        memcpy(copy->reads[i], row->reads, row->read_count * sizeof(*row->reads));
+        memcpy(copy->canvas[i], sim->engine->requests[row->request.index].canvas.ids,
+               ask->gen_length * sizeof(int32_t));
+    }
+    send_down(sim, plan->group, plan_arrives)->payload = copy;
+}
+
+static void dissolve(struct sim *sim, struct sim_event *event)
+{
+    struct sim_group *group = &sim->groups[event->index];
+
+    if (group->alive && group->epoch == event->number) {
+        sim_group_die(sim, event->index, true);
+    }
+}
+
+void sim_group_act(struct sim *sim, const struct rmk_action *action)
+{
+    if (action->kind == RMK_ACTION_RUN_STEP) {
+        send_plan(sim, &action->plan);
+        return;
+    }
+    if (action->kind == RMK_ACTION_DISSOLVE) {
+        struct sim_event *event = sim_at(sim, sim->now_us + sim_link_delay(sim), dissolve);
+        event->index = action->place.group;
+        event->number = action->place.epoch;
+        return;
+    }
+    struct pull *message = calloc(1, sizeof(*message));
+    if (message == NULL) {
+        sim_fail(sim, 1, "no memory");
+    }
+    *message = (struct pull){
+        .request = action->request,
+        .item = action->place.item,
+        .vision = action->place.vision,
+        .vision_epoch = action->place.vision_epoch,
+        .group = action->place.group,
+        .epoch = action->place.epoch,
+    };
+    bool pulls = action->kind == RMK_ACTION_PREFETCH;
+    send_down(sim, message->group, pulls ? pull_arrives : release_arrives)->payload = message;
+}

@@ -1,0 +1,265 @@
+/* What a seed means. Every seed draws its own limits, rates and mix of faults, so that some runs
+ * are calm, some are only about one thing going wrong, and some are a storm. */
+#include <string.h>
+
+#include "tests/sim/sim.h"
+
+/* In a third of the runs this kind of trouble does not exist. */
+static uint32_t draw_rate(struct sim *sim, uint32_t per_mille_max)
+{
+    return sim_chance(sim, 333) ? 0 : (uint32_t)sim_between(sim, 0, per_mille_max);
+}
+
+static void draw_chaos(struct sim *sim)
+{
+    struct sim_chaos *chaos = &sim->chaos;
+
+    *chaos = (struct sim_chaos){.until_us = sim_between(sim, 100000, 600000)};
+    chaos->bad_picture_per_mille = draw_rate(sim, 150);
+    chaos->early_close_per_mille = sim_chance(sim, 500) ? 0 : (uint32_t)sim_between(sim, 1, 1000);
+    if (sim_chance(sim, 100)) {
+        return; /* nothing goes wrong at all */
+    }
+    chaos->group_life_us = sim_chance(sim, 333) ? 0 : sim_between(sim, 20000, 300000);
+    chaos->vision_life_us = sim_chance(sim, 333) ? 0 : sim_between(sim, 20000, 300000);
+    chaos->stall_per_mille = draw_rate(sim, 20);
+    chaos->fail_per_mille = draw_rate(sim, 60);
+    chaos->condemn_per_mille = draw_rate(sim, 4);
+    chaos->garble_per_mille = draw_rate(sim, 20);
+    chaos->duplicate_per_mille = draw_rate(sim, 200);
+    chaos->untold_per_mille = draw_rate(sim, 500);
+    chaos->encode_stall_per_mille = draw_rate(sim, 80);
+    chaos->encode_fail_per_mille = draw_rate(sim, 150);
+    chaos->fetch_stall_per_mille = draw_rate(sim, 80);
+    chaos->evict_per_mille = draw_rate(sim, 200);
+    chaos->class_change_per_mille = draw_rate(sim, 300);
+    chaos->tick_per_mille = draw_rate(sim, 300);
+}
+
+static void draw_limits(struct sim *sim)
+{
+    sim->group_count = 1 + sim_below(sim, SIM_GROUPS_MAX - 1);
+    sim->vision_count = 1 + sim_below(sim, SIM_VISIONS_MAX - 1);
+    sim->limits = (struct rmk_engine_limits){
+        .requests_max = 2 + sim_below(sim, 23),
+        .groups_max = sim->group_count,
+        .visions_max = sim->vision_count,
+        .rows_per_plan_max = sim_chance(sim, 500) ? 1 : 1 + sim_below(sim, 4),
+        .retries_max = sim_below(sim, RMK_RETRIES_MAX + 1),
+        .plan_timeout_us = sim_between(sim, 20000, 200000),
+        .encode_timeout_us = sim_between(sim, 20000, 300000),
+    };
+    sim->limits.queued_max = 1 + sim_below(sim, sim->limits.requests_max);
+    sim->link_us_min = sim_between(sim, 10, 300);
+    sim->link_us_max = sim->link_us_min + sim_between(sim, 0, 3000);
+    sim->compute_us_min = sim_between(sim, 50, 1000);
+    sim->compute_us_max = sim->compute_us_min + sim_between(sim, 0, 3000);
+    sim->tile_us = sim_between(sim, 100, 3000);
+    sim->form_us = sim_between(sim, 1000, 50000);
+}
+
+static void draw_workers(struct sim *sim)
+{
+    uint64_t classes = sim_chance(sim, 500) ? 1 : 2;
+
+    for (uint32_t i = 0; i < sim->group_count; i++) {
+        struct sim_group *group = &sim->groups[i];
+        group->slot_count = 1 + sim_below(sim, 4);
+        group->rows_max = sim_chance(sim, 800) ? SIM_ROWS_MAX : 40 + sim_below(sim, 60);
+        group->step_rows_max = sim_chance(sim, 700) ? 2 * SIM_ROWS_MAX : 60 + sim_below(sim, 200);
+        group->numerics_class = 1 + sim_below(sim, (uint32_t)classes);
+    }
+    for (uint32_t i = 0; i < sim->vision_count; i++) {
+        struct sim_vision *vision = &sim->visions[i];
+        vision->parallel_max = 1 + sim_below(sim, 3);
+        vision->cache_max = 1 + sim_below(sim, SIM_CACHE_MAX);
+    }
+}
+
+static void draw_model(struct sim *sim)
+{
+    static const uint32_t levels[] = {1, 3, 16, 1000000};
+
+    sim->model = (struct sim_model){
+        .salt = sim_random(sim),
+        .levels = levels[sim_below(sim, 4)],
+        .mask_per_mille = draw_rate(sim, 200),
+        .nan_per_mille = draw_rate(sim, 100),
+        .poison_per_mille = sim_chance(sim, 800) ? 0 : 10,
+    };
+}
+
+static void draw_lengths(struct sim *sim, struct sim_ask *ask)
+{
+    uint32_t blocks = 1 + sim_below(sim, 4);
+
+    ask->block_length = 1 + sim_below(sim, SIM_GEN_MAX / 4);
+    ask->gen_length = ask->block_length * blocks;
+    ask->steps = blocks * (1 + sim_below(sim, ask->block_length + 3));
+    ask->prompt_rows = sim_below(sim, 25);
+    ask->suffix_count = sim_chance(sim, 700) ? 0 : 1 + sim_below(sim, SIM_SUFFIX_MAX);
+    for (uint32_t i = 0; i < ask->suffix_count; i++) {
+        ask->suffix[i] = (int32_t)sim_below(sim, SIM_VOCABULARY); /* the mask token among them */
+    }
+}
+
+static void draw_pictures(struct sim *sim, struct sim_ask *ask, const struct rmk_item *pictures,
+                          uint32_t count)
+{
+    uint32_t rows = 0;
+
+    ask->item_count = sim_chance(sim, 400) ? 0 : 1 + sim_below(sim, SIM_ITEMS_MAX);
+    for (uint32_t i = 0; i < ask->item_count; i++) {
+        ask->items[i] = pictures[sim_below(sim, count)]; /* often the same as another request's */
+        rows += ask->items[i].rows;
+    }
+    ask->prompt_rows += rows;
+    if (sim_chance(sim, 200)) {
+        for (uint32_t row = rows;
+             row < ask->prompt_rows && ask->prompt_mask_count < SIM_PROMPT_MASKS_MAX; row++) {
+            if (sim_chance(sim, 200)) {
+                ask->prompt_masks[ask->prompt_mask_count++] = row;
+            }
+        }
+    }
+}
+
+static void draw_stops(struct sim *sim, struct sim_ask *ask)
+{
+    ask->stop_count = sim_chance(sim, 300) ? 0 : 1 + sim_below(sim, SIM_STOPS_MAX);
+    for (uint32_t i = 0; i < ask->stop_count; i++) {
+        static const uint32_t lengths[] = {1, 1, 1, 2, 2, 3, 4, 0};
+        ask->stop_counts[i] = lengths[sim_below(sim, sim_chance(sim, 950) ? 7 : 8)];
+        for (uint32_t j = 0; j < ask->stop_counts[i]; j++) {
+            ask->stop_ids[i][j] =
+                (int32_t)sim_below(sim, sim_chance(sim, 500) ? 4 : SIM_VOCABULARY);
+        }
+    }
+}
+
+static void draw_ask(struct sim *sim, const struct rmk_item *pictures, uint32_t picture_count)
+{
+    struct sim_ask *ask = &sim->asks[sim->ask_count++];
+
+    ask->tag = 100 + sim->ask_count;
+    ask->content = sim_random(sim);
+    draw_lengths(sim, ask);
+    draw_pictures(sim, ask, pictures, picture_count);
+    draw_stops(sim, ask);
+    ask->temperature = sim_chance(sim, 500) ? 0 : 0.7;
+    ask->cfg_scale = sim_chance(sim, 700) ? 0.0f : 1.5f;
+    ask->remasking = sim_chance(sim, 700) ? RMK_REMASK_LOW_CONFIDENCE : RMK_REMASK_RANDOM;
+    ask->golden_noise = sim_chance(sim, 300);
+    ask->seed = sim_random(sim);
+    ask->lane = sim_chance(sim, 700) ? RMK_LANE_ONLINE : RMK_LANE_BATCH;
+    ask->tenant = sim_below(sim, 3);
+    ask->text_stop_at = sim_chance(sim, 900) ? 0 : 1 + sim_below(sim, ask->gen_length);
+}
+
+/* ---- clients over time
+ * ------------------------------------------------------------------------------------------- */
+
+static void submit(struct sim *sim, struct sim_event *event)
+{
+    sim_client_submit(sim, &sim->asks[event->index]);
+}
+
+static void tell(struct sim *sim, struct sim_event *event)
+{
+    sim_client_tell(sim, &sim->asks[event->index], (enum rmk_event_kind)event->number);
+}
+
+static void plan_tell(struct sim *sim, uint32_t index, uint64_t at_us, enum rmk_event_kind kind)
+{
+    struct sim_event *event = sim_at(sim, at_us, tell);
+
+    event->index = index;
+    event->number = (uint64_t)kind;
+}
+
+static void plan_client(struct sim *sim, uint32_t index, uint64_t span_us)
+{
+    struct sim_ask *ask = &sim->asks[index];
+    uint64_t begin_us = sim_between(sim, 0, span_us);
+
+    sim_at(sim, begin_us, submit)->index = index;
+    if (sim_chance(sim, 150)) {
+        ask->deadline_us = begin_us + sim_between(sim, 0, 400000);
+    }
+    if (sim_chance(sim, 150)) {
+        plan_tell(sim, index, begin_us + sim_between(sim, 0, 200000), RMK_EVENT_CANCEL);
+    }
+    if (sim_chance(sim, 200)) {
+        uint64_t slow_us = begin_us + sim_between(sim, 0, 100000);
+        plan_tell(sim, index, slow_us, RMK_EVENT_CLIENT_SLOW);
+        plan_tell(sim, index, slow_us + sim_between(sim, 0, 300000), RMK_EVENT_CLIENT_READY);
+    }
+}
+
+static void drain(struct sim *sim, struct sim_event *event)
+{
+    (void)event;
+    sim->draining = true;
+    sim_deliver(sim, &(struct rmk_event){.kind = RMK_EVENT_DRAIN});
+}
+
+static void poke(struct sim *sim, struct sim_event *event)
+{
+    (void)event;
+    if (sim_chance(sim, sim->chaos.tick_per_mille)) {
+        sim_deliver(sim, &(struct rmk_event){.kind = RMK_EVENT_TICK});
+    }
+    if (!sim_is_healing(sim)) {
+        sim_at(sim, sim->now_us + 5000, poke);
+    }
+}
+
+static void rise_group(struct sim *sim, struct sim_event *event)
+{
+    sim_group_form(sim, event->index);
+}
+
+static void rise_vision(struct sim *sim, struct sim_event *event)
+{
+    sim_vision_form(sim, event->index);
+}
+
+void sim_run_seed(uint64_t seed, bool print_trace, struct sim *sim)
+{
+    struct rmk_item pictures[4] = {0};
+
+    memset(sim, 0, sizeof(*sim));
+    sim->seed = seed;
+    sim->print_trace = print_trace;
+    draw_limits(sim);
+    draw_chaos(sim);
+    draw_workers(sim);
+    draw_model(sim);
+    for (uint32_t i = 0; i < 4; i++) {
+        uint64_t name = sim_random(sim);
+        memcpy(pictures[i].key, &name, sizeof(name));
+        pictures[i].rows = 1 + sim_below(sim, 8);
+        pictures[i].tile_count = 1 + sim_below(sim, 6);
+    }
+    uint32_t asks = 3 + sim_below(sim, 14);
+    for (uint32_t i = 0; i < asks; i++) {
+        draw_ask(sim, pictures, 1 + sim_below(sim, 4));
+    }
+    sim_begin(sim);
+    for (uint32_t i = 0; i < sim->group_count; i++) {
+        sim_at(sim, sim_between(sim, 0, 20000), rise_group)->index = i;
+    }
+    for (uint32_t i = 0; i < sim->vision_count; i++) {
+        sim_at(sim, sim_between(sim, 0, 20000), rise_vision)->index = i;
+    }
+    uint64_t span_us = sim_between(sim, 1000, 300000); /* short: overload */
+    for (uint32_t i = 0; i < asks; i++) {
+        plan_client(sim, i, span_us);
+    }
+    if (sim_chance(sim, 200)) {
+        sim_at(sim, sim_between(sim, 0, 400000), drain);
+    }
+    sim_at(sim, 0, poke);
+    sim_run_until_ended(sim, sim->chaos.until_us + 120000000);
+    sim_end(sim);
+}
