@@ -6,6 +6,7 @@
 
 static const struct rmk_backend *const backends[] = {
     &rmk_backend_ref,
+    &rmk_backend_cpu,
 };
 
 static const struct rmk_backend *find(const char *name)

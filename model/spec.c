@@ -93,7 +93,7 @@ static enum rmk_err parse_object(const char *text, size_t size, json_t **out, st
 static enum rmk_err read_object(const char *path, json_t **out, struct rmk_why *why)
 {
     char *text = NULL;
-    size_t size;
+    size_t size = 0;
     enum rmk_err err;
 
     RMK_TRY(read_file(path, &text, &size, why));

@@ -1,5 +1,6 @@
-#include "common/utf8.h"
 #include "model/tokenizer_parts.h"
+
+#include "common/utf8.h"
 
 /* Printable Latin-1 stands for itself; the other 68 bytes, in order, are U+0100 and up. */
 static bool stands_for_itself(uint32_t byte)

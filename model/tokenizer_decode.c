@@ -1,8 +1,9 @@
+#include "model/tokenizer_parts.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/utf8.h"
-#include "model/tokenizer_parts.h"
 
 /* Where text goes: `out` may be NULL to count only; what does not fit is counted, not written. */
 struct sink {

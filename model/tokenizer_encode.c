@@ -1,8 +1,9 @@
+#include "model/tokenizer_parts.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/utf8.h"
-#include "model/tokenizer_parts.h"
 
 /* One call of rmk_tokenizer_encode. */
 struct encoder {

@@ -1,3 +1,5 @@
+#include "model/tokenizer_parts.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -7,8 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
-
-#include "model/tokenizer_parts.h"
 
 static enum rmk_err no_memory(struct rmk_why *why)
 {

@@ -1,9 +1,10 @@
+#include "model/tokenizer_parts.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
 
 #include "common/utf8.h"
-#include "model/tokenizer_parts.h"
 
 enum {
     DECOMPOSED_MAX = 32, /* characters of one decomposed character; Unicode's longest is 18 */

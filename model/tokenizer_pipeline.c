@@ -1,8 +1,8 @@
+#include "model/tokenizer_parts.h"
+
 #include <jansson.h>
 #include <string.h>
 #include <utf8proc.h>
-
-#include "model/tokenizer_parts.h"
 
 /* Nested Sequences are flattened by a walk that goes no deeper than this. */
 enum { SEQUENCE_DEPTH_MAX = 4 };

@@ -3,20 +3,14 @@ import json
 
 import numpy as np
 from PIL import Image, ImageFilter
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from . import checkpoint
+from . import bpe, checkpoint
 from .model import TOWER
 from .text import SYSTEM
 
-PIECES = (r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*"
-          r"|\s*[\r\n]|\s+(?!\S)|\s+")
 SPECIAL = ["<|startoftext|>", "<|endoftext|>", "[CLS]", "[gMASK]", "<|reserved_token_0|>", "<|mdm_mask|>",
            "<|reserved_token_253|>", "<role>", "</role>", "<|arithmetic_start|>", "<|arithmetic_end|>",
            "<|number_start|>", "<|number_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
-TEMPLATE = ("{% for message in messages %}{% if loop.first %}{{ bos_token }}{% endif %}"
-            "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] | trim"
-            " + '<|eot_id|>' }}{% endfor %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}")
 CORPUS = [SYSTEM, "user\n\nassistant\n\nsystem\n\n", "Please describe the image in detail. /think /no_think",
           "The cat sits on the red mat, and the dog looks at the cat. Why? Because there is something on it.",
           "What is the difference between the first picture and the second one?  It's larger; they're the same.",
@@ -41,33 +35,6 @@ def dump(path, value, indent=1):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, ensure_ascii=False, indent=indent,
                                separators=(",", ": ") if indent else (",", ":")) + "\n")
-
-
-def byte_alphabet():
-    """The 256 byte letters in id order: printable bytes as themselves, then the others."""
-    shown = list(range(33, 127)) + list(range(161, 173)) + list(range(174, 256))
-    return [chr(b) for b in shown] + [chr(256 + i) for i in range(256 - len(shown))]
-
-
-def tokenizer(entries=512):
-    """A byte-level BPE of the family's form with `entries` entries and 16 added tokens -> tokenizer.json as a dict"""
-    tk = Tokenizer(models.BPE())
-    tk.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(PIECES), "isolated"),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=True, use_regex=False)])
-    tk.decoder = decoders.ByteLevel(add_prefix_space=True, trim_offsets=True, use_regex=True)
-    tk.train_from_iterator(CORPUS, trainers.BpeTrainer(
-        vocab_size=entries, min_frequency=1, show_progress=False, special_tokens=[],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
-    raw = json.loads(tk.to_str())
-    merges = [" ".join(m) if isinstance(m, list) else m for m in raw["model"]["merges"]]
-    vocab = {letter: i for i, letter in enumerate(byte_alphabet())}
-    for m in merges:
-        vocab.setdefault(m.replace(" ", ""), len(vocab))
-    raw["model"].update(vocab=vocab, merges=merges)
-    raw["added_tokens"] = [dict(id=len(vocab) + i, content=c, single_word=False, lstrip=False, rstrip=False,
-                                normalized=False, special=True) for i, c in enumerate(SPECIAL)]
-    return raw
 
 
 def random_tensors(c, v, seed):
@@ -121,7 +88,7 @@ def random_tensors(c, v, seed):
 
 
 def write_model(root, name, c, seed, shards=1):
-    directory, v, raw = root / name, VISION[name], tokenizer()
+    directory, v, raw = root / name, VISION[name], bpe.train(CORPUS, 512, SPECIAL)
     ids = {t["content"]: t["id"] for t in raw["added_tokens"]}
     c = dict(architectures=["LlavaLLaDAModelLM"], model_type="llava_llada", hidden_act="silu",
              bos_token_id=ids["<|startoftext|>"], eos_token_id=ids["<|endoftext|>"], max_position_embeddings=16384,
@@ -134,11 +101,8 @@ def write_model(root, name, c, seed, shards=1):
     dump(directory / "config.json", c)
     dump(directory / "generation_config.json", dict(bos_token_id=c["bos_token_id"], eos_token_id=c["eos_token_id"]))
     dump(directory / "tokenizer.json", raw, indent=None)
-    names = dict(bos_token="<|startoftext|>", eos_token="<|endoftext|>", pad_token="<|endoftext|>", cls_token="[CLS]")
-    dump(directory / "tokenizer_config.json", dict(
-        add_bos_token=False, add_eos_token=False, chat_template=TEMPLATE, clean_up_tokenization_spaces=False,
-        tokenizer_class="PreTrainedTokenizerFast", **names))
-    dump(directory / "special_tokens_map.json", names)
+    dump(directory / "tokenizer_config.json", bpe.config())
+    dump(directory / "special_tokens_map.json", bpe.NAMES)
     dump(root / (name + "-siglip") / "config.json", dict(model_type="siglip", vision_config=dict(
         model_type="siglip_vision_model", num_channels=3, hidden_act="gelu_pytorch_tanh", layer_norm_eps=1e-6, **v)))
 

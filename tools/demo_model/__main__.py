@@ -1,0 +1,77 @@
+"""python -m tools.demo_model build|evaluate|scenes ..."""
+import argparse
+import json
+import random
+from pathlib import Path
+
+import torch
+
+from . import data, evaluate, export, tokenizer, tower, train
+from . import scenes as S
+
+
+def build(a):
+    work = Path(a.work)
+    data.draw(work / "scenes", a.shards, a.per_shard)
+    if not (work / "tokenizer" / "special_tokens_map.json").exists():
+        tokenizer.train(work / "tokenizer")
+    tower.train(work / "scenes", work / "tower.pt", a.tower_steps, a.device, compile_layers=not a.no_compile)
+    train.train(work / "scenes", work / "tokenizer", work / "tower.pt", work / "model.pt", a.device,
+                compile_layers=not a.no_compile, steps=a.steps)
+    export.write(work / "model.pt", work / "tokenizer", a.out)
+    evaluate.evaluate(a.out, a.test_scenes, device=a.device)
+
+
+def scenes(a):
+    """Held-out pictures; their seeds must not be among those of the training shards (1000 and up)."""
+    out, rng = Path(a.out), random.Random(a.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / "truths.jsonl", "w") as f:
+        for i in range(a.count):
+            scene = S.sample_scene(rng)
+            picture, _ = S.render(scene, rng)
+            asked = {}
+            while len(asked) < 4:
+                kind, question, answer = S.question(scene, rng)
+                asked[question] = dict(kind=kind, question=question, answer=answer)
+            jpeg = rng.random() < a.jpeg
+            name = f"{i:03d}.{'jpg' if jpeg else 'png'}"
+            picture.save(out / name, **(dict(quality=90) if jpeg else dict(optimize=True)))
+            f.write(json.dumps(dict(file=name, scene=scene, caption=S.long_caption(scene),
+                                    short=S.short_caption(scene), questions=list(asked.values()))) + "\n")
+
+
+def main():
+    ap = argparse.ArgumentParser(prog="tools.demo_model", description="train and measure the demo model")
+    ap.add_argument("--threads", type=int, default=2)
+    ap.add_argument("--device", default="cpu", help="cpu or cuda")
+    sub = ap.add_subparsers(required=True)
+    b = sub.add_parser("build", help="from nothing to a checkpoint; goes on where it was interrupted")
+    b.add_argument("work", help="folder for scenes (2.7 GB), tokenizer and training states")
+    b.add_argument("out", help="checkpoint folder to write")
+    b.add_argument("--shards", type=int, default=96)
+    b.add_argument("--per-shard", type=int, default=512)
+    b.add_argument("--tower-steps", type=int, default=2900)
+    b.add_argument("--steps", type=int, default=train.DEFAULTS["steps"])
+    b.add_argument("--no-compile", action="store_true", help="without torch.compile (needs a C++ compiler)")
+    b.add_argument("--test-scenes", default="tests/data/scenes")
+    b.set_defaults(run=build)
+    e = sub.add_parser("evaluate", help="accuracy of a checkpoint on scenes with truths")
+    e.add_argument("checkpoint")
+    e.add_argument("scenes", nargs="?", default="tests/data/scenes")
+    e.add_argument("--limit", type=int)
+    e.add_argument("--divide", type=int, nargs="*", default=[1], help="steps = 64 / D for each D")
+    e.set_defaults(run=lambda a: evaluate.evaluate(a.checkpoint, a.scenes, a.limit, a.divide, a.device))
+    s = sub.add_parser("scenes", help="write pictures with truths")
+    s.add_argument("out")
+    s.add_argument("count", type=int)
+    s.add_argument("seed", type=int)
+    s.add_argument("--jpeg", type=float, default=.3, help="share of JPEG files")
+    s.set_defaults(run=scenes)
+    a = ap.parse_args()
+    torch.set_num_threads(a.threads)
+    a.run(a)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Drawn scenes on disk and in memory, as batches of pictures of one canvas size."""
+import itertools
+import random
+
+import torch
+
+from . import scenes as S
+from . import tiles
+
+RELATIONS = ["left of", "above", "below"]  # of neighbours in left-to-right order
+
+
+def draw(directory, shards, per_shard, seed=1000):
+    """Write the shards that are missing."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for k in range(seed, seed + shards):
+        path = directory / f"shard-{k:05d}.pt"
+        if not path.exists():
+            part = path.with_suffix(".part")
+            torch.save(tiles.draw_shard(k, per_shard), part)
+            part.rename(path)
+
+
+class Shard:
+    """Scenes of one canvas size, with their truths as tensors."""
+
+    def __init__(self, d):
+        self.tiles, self.patch, self.scenes = d["tiles"], d["patch"].long(), d["scenes"]
+        self.size = tuple(self.scenes[0]["size"])
+        n, most = len(self.scenes), 4
+        colours, backgrounds = list(S.COLOURS), list(S.BACKGROUNDS)
+        self.attribute = torch.zeros(n, most, 3, dtype=torch.long)  # shape, colour, size of each object
+        self.centre = torch.zeros(n, most, 2)  # 0..1
+        self.count = torch.tensor([len(s["objects"]) - 1 for s in self.scenes])
+        self.beside = torch.full((n, most, 2), 3)  # relation to the next and from the previous object; 3: none
+        self.background = torch.tensor([backgrounds.index(s["background"]) for s in self.scenes])
+        for i, s in enumerate(self.scenes):
+            for j, o in enumerate(s["objects"]):
+                self.attribute[i, j] = torch.tensor([S.ALL_SHAPES.index(o["shape"]), colours.index(o["colour"]),
+                                                     int(o["size"] == "large")])
+                if j:
+                    r = RELATIONS.index(S.relation(s["objects"][j - 1], o))
+                    self.beside[i, j - 1, 0] = self.beside[i, j, 1] = r
+                self.centre[i, j] = torch.tensor([o["x"] / s["size"][0], o["y"] / s["size"][1]])
+
+
+def load(directory):
+    return [Shard(torch.load(f, weights_only=False)) for f in sorted(directory.glob("shard-*.pt"))]
+
+
+def batches(shards, size, seed, start=0):
+    """Endless (shard, row numbers) from batch number `start` on; every scene once per round."""
+    def rounds():
+        rng = random.Random(seed)
+        while True:
+            todo = []
+            for s in shards:
+                order = list(range(len(s.scenes)))
+                rng.shuffle(order)
+                todo += [(s, order[i:i + size]) for i in range(0, len(order) - size + 1, size)]
+            rng.shuffle(todo)
+            yield from todo
+    return itertools.islice(rounds(), start, None)
