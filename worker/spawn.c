@@ -12,12 +12,12 @@
 #include "common/clock.h"
 #include "common/limits.h"
 #include "common/log.h"
+#include "common/process.h"
 
 enum {
     PAUSE_MS_MIN = 100,
     PAUSE_MS_MAX = 10000,
     STEADY_US = 30000000, /* a rank that lived this long starts again at once */
-    EXIT_CONFIG = 78,     /* what a rank says when starting again cannot help */
 };
 
 /* Tells ranks whose children they are: a process that has lost its parent cannot find out, and in a container process 1
@@ -81,8 +81,8 @@ static void on_exit_of_rank(uv_process_t *process, int64_t status, int signal)
     }
     rmk_log(RMK_LOG_WARN, "spawn", "rank died", "rank=%u status=%lld signal=%d pause_ms=%u", rank->number,
             (long long)status, signal, rank->pause_ms);
-    if (status == EXIT_CONFIG) {
-        supervisor->status = EXIT_CONFIG;
+    if (status == RMK_EXIT_CONFIG /* starting again cannot help */) {
+        supervisor->status = RMK_EXIT_CONFIG;
         stop_all(supervisor, SIGTERM);
         return;
     }
