@@ -4,6 +4,7 @@
 
 enum {
     RMK_GEN_LENGTH_MAX = 1024,     /* positions a request may ask to generate */
+    RMK_STEPS_MAX = 8192,          /* steps of a request; more than positions is legal and soon pointless */
     RMK_SUFFIX_MAX = 256,          /* suffix ids */
     RMK_STOP_COUNT_MAX = 16,       /* stop strings of a request */
     RMK_STOP_IDS_MAX = 64,         /* ids of one stop string */
@@ -22,6 +23,9 @@ enum {
     RMK_TP_RANKS_MAX = 64,
     RMK_RETRIES_MAX = 8,           /* times a request is carried over a lost worker before it fails */
 };
+
+#define RMK_TEMPERATURE_MAX 100.0
+#define RMK_CFG_SCALE_MAX   100.0f
 
 #define RMK_TEXT_BYTES_MAX (1u << 20)      /* prompt text of a request */
 #define RMK_BLOB_BYTES_MAX (64u << 20)     /* one encoded picture */

@@ -33,6 +33,25 @@ uint32_t rmk_denoise_select(struct rmk_guess *guesses, uint32_t count, uint32_t 
  * The golden stream: u24 of splitmix(seed ^ 0xD1B54A32D192ED03, forward * total_rows + row). */
 double rmk_denoise_random(uint64_t seed, uint64_t forward, uint32_t total_rows, uint32_t row, bool golden);
 
+/* How many of the guesses commit in a step. One row of a table each (policy.h); sources in docs/internals/decoding.md. */
+enum rmk_rule {
+    RMK_RULE_QUOTA = 0,     /* official: the block's schedule */
+    RMK_RULE_THRESHOLD,     /* Fast-dLLM: the best always, and all with confidence >= tau */
+    RMK_RULE_FACTOR,        /* Fast-dLLM: the n-th best while confidence >= 1 - factor / (n + 1), the best always */
+    RMK_RULE_HIERARCHICAL,  /* dInfer: all > tau, the best of each contiguous run of masks if > tau_low, the global best */
+    RMK_RULE_LOCAL_LEAP,    /* LocalLeap: the quota, then neighbours within `reach` of a pick >= kappa whose confidence >= tau */
+};
+
+struct rmk_rule_options {
+    enum rmk_rule rule;
+    double tau;
+    double factor;
+    bool factor_compat;     /* FACTOR: commit also the last position when it is the first to fail, as the published code */
+    double tau_low;
+    double kappa;
+    uint32_t reach;
+};
+
 struct rmk_stop {
     const int32_t *ids;
     uint32_t count; /* 0: matches at once */

@@ -52,6 +52,23 @@ enum rmk_lane {
     RMK_LANE_BATCH,
 };
 
+/* What is kept between the forwards of one request. All but NONE are approximations of the official result. */
+enum rmk_cache {
+    RMK_CACHE_NONE = 0, /* every forward is FULL */
+    RMK_CACHE_PROMPT,   /* frozen prompt: FULL every `refresh_interval` forwards, else the window [P, L) */
+    RMK_CACHE_PREFIX,   /* Fast-dLLM: FULL at the start of each block (and every `refresh_interval`), else [block begin, L) */
+    RMK_CACHE_DUAL,     /* Fast-dLLM: as PREFIX, else the block alone */
+    RMK_CACHE_FEATURE,  /* dLLM-Cache (reference specification, section 10) */
+};
+
+struct rmk_cache_options {
+    enum rmk_cache cache;
+    uint32_t refresh_interval; /* PROMPT, PREFIX, DUAL: forwards from one FULL to the next; 0: never but where the policy says */
+    uint32_t prompt_interval;  /* FEATURE: Kp, Kg, rho */
+    uint32_t gen_interval;
+    double transfer_ratio;
+};
+
 struct rmk_item { /* a picture or a video */
     uint8_t key[32];      /* content digest: bytes, mode, preprocessing; equal keys are encoded once */
     uint32_t rows;        /* prompt rows */
@@ -81,6 +98,9 @@ struct rmk_submit {
     uint32_t stop_count;
     const int32_t *suffix;
     uint32_t suffix_count;
+    struct rmk_rule_options rule;   /* zero: the official quota */
+    struct rmk_cache_options cache; /* zero: none, exact */
+    bool best_at_deadline;          /* at the deadline answer with the canvas as it is (reason DEADLINE, ids given) */
 };
 
 /* ---- events --------------------------------------------------------------------------------------------------------- */
@@ -142,6 +162,11 @@ struct rmk_event_group {
     uint32_t rows_max;               /* UP: longest sequence it can hold */
     uint32_t step_rows_max;          /* UP: full positions in one plan, CFG double */
     uint64_t numerics_class;         /* UP: requests move only within one class, otherwise they restart */
+    uint32_t kv_rows_max;            /* UP: key/value rows it can hold over all slots; CFG counts a request twice; 0: no caches */
+    uint32_t reads_max;              /* UP: positions read in one plan */
+    uint64_t cost_full_row_ns;       /* UP: fitted at start: one position of a FULL row, of a WINDOW row, and a round's fixed */
+    uint64_t cost_window_row_ns;     /* cost; 0: not measured */
+    uint64_t cost_round_ns;
 };
 
 struct rmk_event_vision {
@@ -188,6 +213,8 @@ enum rmk_finish {
 
 struct rmk_usage {
     uint32_t forwards;     /* model evaluations that counted (CFG's two passes are one) */
+    uint32_t refreshes;    /* of these, FULL ones */
+    uint32_t replays;      /* forwards run again without the head, to rebuild a cache after a loss */
     uint32_t committed;    /* tokens committed */
     uint32_t recoveries;   /* losses of a worker survived */
     bool restarted;        /* moved to another numerics class: began anew */
@@ -203,10 +230,24 @@ struct rmk_plan_update {
     int32_t id;
 };
 
+enum rmk_plan_kind {
+    RMK_PLAN_FULL = 0,
+    RMK_PLAN_WINDOW,  /* query positions [window_begin, window_end) against the slot's keys and values, renewed in place */
+    RMK_PLAN_FEATURE, /* dLLM-Cache: what is refreshed is in the row */
+};
+
 /* One row of a plan. Pointers are the engine's, good until the next step call. */
 struct rmk_plan_row {
     struct rmk_request_id request;
     uint32_t slot;
+    enum rmk_plan_kind kind;
+    bool keep;                             /* FULL: write keys and values of every position into the slot's extent */
+    uint32_t window_begin;                 /* WINDOW: absolute */
+    uint32_t window_end;
+    bool refresh_prompt;                   /* FEATURE */
+    bool refresh_gen;
+    double transfer_ratio;
+    bool kv;                               /* open: the request needs an extent of L rows (CFG: two) */
     bool open;                             /* first row on this group and epoch: send prompt and features before it; the
                                               updates then carry the whole canvas so far */
     const struct rmk_plan_update *updates; /* commits since the last row on this group and epoch */

@@ -188,7 +188,8 @@ static enum rmk_err create(const struct rmk_device_options *options, struct rmk_
     cpu->loops = cpu->isa.loops;
     RMK_TRY(create_workers(cpu, why));
     RMK_TRY(rmk_pool_create(cpu->worker_count, &cpu->pool, why));
-    RMK_TRY(rmk_gemm_engine_create(cpu->worker_count, cpu->isa.gemm, &cpu->engine, why));
+    RMK_TRY(
+        rmk_gemm_engine_create(cpu->worker_count, cpu->isa.onednn, cpu->loops, &cpu->engine, why));
     (void)snprintf(cpu->device.info.description, sizeof(cpu->device.info.description),
                    "cpu %s, %s, %u thread%s", cpu->loops->name, rmk_gemm_engine_name(cpu->engine),
                    cpu->worker_count, cpu->worker_count == 1 ? "" : "s");

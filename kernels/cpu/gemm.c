@@ -9,7 +9,8 @@
 
 #include "kernels/host.h"
 
-/* One compiled tile product and each worker's views on its arguments. Layers of one shape share it.
+/* One tile product, compiled by oneDNN, and each worker's views on its arguments. Layers of one
+ * shape share it.
  */
 struct shape {
     struct shape *next;
@@ -28,6 +29,7 @@ struct shape {
 
 struct rmk_gemm_engine {
     uint32_t worker_count;
+    const struct rmk_loops *loops; /* NULL: oneDNN; else the rest is unused */
     dnnl_engine_t engine;
     dnnl_stream_t *streams; /* [worker_count] */
     struct shape *shapes;
@@ -36,11 +38,15 @@ struct rmk_gemm_engine {
 
 struct rmk_gemm {
     struct rmk_gemm_engine *engine;
-    struct shape *shape;
-    struct shape *last; /* the last chunk's; the same one if it is full */
+    uint32_t k;
+    uint32_t columns;
+    uint32_t rest; /* columns of the last chunk */
     uint32_t chunk_count;
-    void *memory;
-    dnnl_memory_t *chunks; /* [chunk_count] */
+    char *memory;  /* the packed chunks */
+    size_t stride; /* bytes from one chunk to the next */
+    struct shape *shape;
+    struct shape *last;    /* the last chunk's; the same one if it is full */
+    dnnl_memory_t *chunks; /* [chunk_count]; NULL without oneDNN */
 };
 
 /* oneDNN was built on OpenMP; with one thread it opens no parallel region and stays on the caller.
@@ -194,23 +200,23 @@ out:
     return err;
 }
 
-enum rmk_err rmk_gemm_engine_create(uint32_t worker_count, enum rmk_gemm_isa isa,
+enum rmk_err rmk_gemm_engine_create(uint32_t worker_count, bool onednn,
+                                    const struct rmk_loops *loops,
                                     struct rmk_gemm_engine **out_engine, struct rmk_why *why)
 {
     enum rmk_err err = RMK_OK;
     struct rmk_gemm_engine *engine = calloc(1, sizeof(*engine));
 
     if (engine == NULL) {
-        return rmk_fail(why, RMK_ELIMIT, "no memory for oneDNN");
-    }
-    /* Too late when oneDNN has run in this process; then its code is merely better than asked for.
-     */
-    if (isa == RMK_GEMM_ISA_AVX2) {
-        (void)dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx2);
-    } else if (isa == RMK_GEMM_ISA_SSE41) {
-        (void)dnnl_set_max_cpu_isa(dnnl_cpu_isa_sse41);
+        return rmk_fail(why, RMK_ELIMIT, "no memory for a GEMM engine");
     }
     engine->worker_count = worker_count;
+    if (!onednn) {
+        engine->loops = loops;
+        (void)snprintf(engine->name, sizeof(engine->name), "own products");
+        *out_engine = engine;
+        return RMK_OK;
+    }
     engine->streams = calloc(worker_count, sizeof(*engine->streams));
     if (engine->streams == NULL) {
         err = rmk_fail(why, RMK_ELIMIT, "no memory for oneDNN");
@@ -267,13 +273,40 @@ static uint32_t columns_for(uint32_t n)
     return n < columns ? n : columns;
 }
 
+/* Where oneDNN finds the chunks. */
+static enum rmk_err create_chunks(struct rmk_gemm *gemm, struct rmk_why *why)
+{
+    enum rmk_err err = RMK_OK;
+
+    gemm->chunks = calloc(gemm->chunk_count, sizeof(*gemm->chunks));
+    if (gemm->chunks == NULL) {
+        return rmk_fail(why, RMK_ELIMIT, "no memory for %u chunks of a GEMM", gemm->chunk_count);
+    }
+    for (uint32_t i = 0; i < gemm->chunk_count; i++) {
+        const struct shape *shape = i + 1 < gemm->chunk_count ? gemm->shape : gemm->last;
+        DNNL_TRY(dnnl_memory_create(&gemm->chunks[i], &shape->packed, gemm->engine->engine,
+                                    gemm->memory + i * gemm->stride),
+                 "place a weight");
+    }
+out:
+    return err;
+}
+
+static size_t panel_bytes(uint32_t columns, uint32_t k)
+{
+    size_t panels = ((size_t)columns + RMK_PRODUCT_PANEL - 1) / RMK_PRODUCT_PANEL;
+
+    return panels * RMK_PRODUCT_PANEL * k * sizeof(float);
+}
+
 enum rmk_err rmk_gemm_create(struct rmk_gemm_engine *engine, uint32_t n, uint32_t k,
                              enum rmk_dtype dtype, struct rmk_gemm **out_gemm, struct rmk_why *why)
 {
     enum rmk_err err = RMK_OK;
-    uint32_t columns = columns_for(n);
     int threads = enter_single_thread();
     struct rmk_gemm *gemm = calloc(1, sizeof(*gemm));
+    size_t last_bytes;
+    void *memory;
 
     rmk_assert(n > 0);
     rmk_assert(k > 0);
@@ -282,24 +315,25 @@ enum rmk_err rmk_gemm_create(struct rmk_gemm_engine *engine, uint32_t n, uint32_
         goto out;
     }
     gemm->engine = engine;
-    gemm->chunk_count = (n + columns - 1) / columns;
-    uint32_t rest = n - (gemm->chunk_count - 1) * columns;
-    RMK_TRY(find_shape(engine, k, columns, dtype, &gemm->shape, why));
-    RMK_TRY(find_shape(engine, k, rest, dtype, &gemm->last, why));
-
-    size_t stride = (gemm->shape->packed_bytes + 63) / 64 * 64;
-    size_t bytes = stride * (gemm->chunk_count - 1) + gemm->last->packed_bytes;
-    RMK_TRY(rmk_host_alloc(NULL, bytes, &gemm->memory, why));
-    gemm->chunks = calloc(gemm->chunk_count, sizeof(*gemm->chunks));
-    if (gemm->chunks == NULL) {
-        err = rmk_fail(why, RMK_ELIMIT, "no memory for a GEMM");
-        goto out;
+    gemm->k = k;
+    gemm->columns = columns_for(n);
+    gemm->chunk_count = (n + gemm->columns - 1) / gemm->columns;
+    gemm->rest = n - (gemm->chunk_count - 1) * gemm->columns;
+    if (engine->loops != NULL) {
+        rmk_assert(dtype == RMK_F32);
+        gemm->stride = panel_bytes(gemm->columns, k);
+        last_bytes = panel_bytes(gemm->rest, k);
+    } else {
+        RMK_TRY(find_shape(engine, k, gemm->columns, dtype, &gemm->shape, why));
+        RMK_TRY(find_shape(engine, k, gemm->rest, dtype, &gemm->last, why));
+        gemm->stride = (gemm->shape->packed_bytes + 63) / 64 * 64;
+        last_bytes = gemm->last->packed_bytes;
     }
-    for (uint32_t i = 0; i < gemm->chunk_count; i++) {
-        const struct shape *shape = i + 1 < gemm->chunk_count ? gemm->shape : gemm->last;
-        DNNL_TRY(dnnl_memory_create(&gemm->chunks[i], &shape->packed, engine->engine,
-                                    (char *)gemm->memory + i * stride),
-                 "place a weight");
+    RMK_TRY(
+        rmk_host_alloc(NULL, gemm->stride * (gemm->chunk_count - 1) + last_bytes, &memory, why));
+    gemm->memory = memory;
+    if (engine->loops == NULL) {
+        RMK_TRY(create_chunks(gemm, why));
     }
     *out_gemm = gemm;
     gemm = NULL;
@@ -324,25 +358,40 @@ uint32_t rmk_gemm_chunk_count(const struct rmk_gemm *gemm)
     return gemm->chunk_count;
 }
 
+uint32_t rmk_gemm_chunk_columns(const struct rmk_gemm *gemm, uint32_t chunk)
+{
+    return chunk + 1 < gemm->chunk_count ? gemm->columns : gemm->rest;
+}
+
+uint32_t rmk_gemm_columns(const struct rmk_gemm *gemm)
+{
+    return gemm->columns;
+}
+
 static struct shape *shape_of(const struct rmk_gemm *gemm, uint32_t chunk)
 {
     return chunk + 1 < gemm->chunk_count ? gemm->shape : gemm->last;
 }
 
-uint32_t rmk_gemm_chunk_columns(const struct rmk_gemm *gemm, uint32_t chunk)
+/* The memory is zeroed, which pads the last panel. */
+static void pack_panels(struct rmk_gemm *gemm, uint32_t chunk, const float *rows)
 {
-    return shape_of(gemm, chunk)->columns;
+    float *panels = (float *)(void *)(gemm->memory + chunk * gemm->stride);
+
+    for (size_t column = 0; column < rmk_gemm_chunk_columns(gemm, chunk); column++) {
+        float *target = panels + column / RMK_PRODUCT_PANEL * RMK_PRODUCT_PANEL * gemm->k +
+                        column % RMK_PRODUCT_PANEL;
+        for (size_t i = 0; i < gemm->k; i++) {
+            target[i * RMK_PRODUCT_PANEL] = rows[column * gemm->k + i];
+        }
+    }
 }
 
-uint32_t rmk_gemm_columns(const struct rmk_gemm *gemm)
-{
-    return gemm->shape->columns;
-}
-
-enum rmk_err rmk_gemm_pack(struct rmk_gemm *gemm, uint32_t worker, uint32_t chunk, const void *rows)
+static enum rmk_err pack_onednn(struct rmk_gemm *gemm, uint32_t worker, uint32_t chunk,
+                                const void *rows)
 {
     enum rmk_err err = RMK_OK;
-    struct rmk_why *why = NULL;
+    struct rmk_why *why = NULL; /* the caller has a better sentence */
     dnnl_memory_t plain = NULL;
     dnnl_primitive_desc_t primitive_desc = NULL;
     dnnl_primitive_t primitive = NULL;
@@ -369,9 +418,23 @@ out:
     return err;
 }
 
+enum rmk_err rmk_gemm_pack(struct rmk_gemm *gemm, uint32_t worker, uint32_t chunk, const void *rows)
+{
+    if (gemm->engine->loops != NULL) {
+        pack_panels(gemm, chunk, rows);
+        return RMK_OK;
+    }
+    return pack_onednn(gemm, worker, chunk, rows);
+}
+
 enum rmk_err rmk_gemm_run(const struct rmk_gemm *gemm, uint32_t worker, uint32_t chunk,
                           const void *x, float *y)
 {
+    if (gemm->engine->loops != NULL) {
+        const void *panels = gemm->memory + chunk * gemm->stride;
+        gemm->engine->loops->product(x, panels, gemm->k, rmk_gemm_chunk_columns(gemm, chunk), y);
+        return RMK_OK;
+    }
     struct shape *shape = shape_of(gemm, chunk);
     int threads = enter_single_thread();
 

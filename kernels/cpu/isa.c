@@ -55,7 +55,6 @@ enum rmk_err rmk_isa_choose(struct rmk_isa *out_isa, struct rmk_why *why)
     enum level level = best();
     const char *wanted = getenv("RMK_CPU_ISA");
 
-    *out_isa = (struct rmk_isa){.gemm = RMK_GEMM_ISA_ANY};
     if (wanted != NULL && wanted[0] != '\0') {
         int cap = 0;
         while (cap < LEVEL_COUNT && strcmp(level_names[cap], wanted) != 0) {
@@ -66,11 +65,11 @@ enum rmk_err rmk_isa_choose(struct rmk_isa *out_isa, struct rmk_why *why)
                             "RMK_CPU_ISA is '%s': use scalar, avx2, avx512 or avx512bf16", wanted);
         }
         level = (int)level < cap ? level : (enum level)cap;
-        out_isa->gemm = cap == SCALAR ? RMK_GEMM_ISA_SSE41
-                        : cap == AVX2 ? RMK_GEMM_ISA_AVX2
-                                      : RMK_GEMM_ISA_ANY;
     }
-    out_isa->loops = level_loops[level];
-    out_isa->gemm_bf16 = level >= AVX512;
+    *out_isa = (struct rmk_isa){
+        .loops = level_loops[level],
+        .onednn = level >= AVX512,
+        .gemm_bf16 = level == AVX512_BF16,
+    };
     return RMK_OK;
 }

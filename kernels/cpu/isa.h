@@ -3,13 +3,12 @@
 #ifndef RMK_KERNELS_CPU_ISA_H
 #define RMK_KERNELS_CPU_ISA_H
 
-#include "kernels/cpu/gemm.h"
 #include "kernels/cpu/loops.h"
 
 struct rmk_isa {
     const struct rmk_loops *loops;
-    enum rmk_gemm_isa gemm; /* the same cap for oneDNN */
-    bool gemm_bf16; /* oneDNN multiplies bf16 here; else bf16 is widened and multiplied as fp32 */
+    bool onednn; /* its AVX-512 products keep a row's bits wherever the row stands; others do not */
+    bool gemm_bf16; /* products of bf16; else bf16 is widened and multiplied as fp32 */
 };
 
 /* RMK_EINVAL: the variable names no instruction set. */

@@ -14,9 +14,11 @@
 #include "kernels/kernels.h"
 
 enum {
-    RMK_ATTEND_ROWS = 48,  /* queries of a tile */
-    RMK_ATTEND_KEYS = 128, /* keys of a block */
-    RMK_ATTEND_PANEL = 64, /* columns of a packed panel */
+    RMK_PRODUCT_ROWS = 32,  /* rows of a product's tile */
+    RMK_PRODUCT_PANEL = 16, /* columns of a packed weight's panel */
+    RMK_ATTEND_ROWS = 48,   /* queries of a tile */
+    RMK_ATTEND_KEYS = 128,  /* keys of a block */
+    RMK_ATTEND_PANEL = 64,  /* columns of a packed panel */
 };
 
 /* Keys and values of one head, repacked so that the inner product reads them in order.
@@ -95,6 +97,10 @@ struct rmk_loops {
     /* logits = un + scale * (logits - un) */
     void (*guide)(float *logits, const float *un, float scale, size_t count);
     void (*head_run)(const float *logits, size_t count, struct rmk_head_run *out);
+
+    /* y [RMK_PRODUCT_ROWS, columns] = x [RMK_PRODUCT_ROWS, k] times panels [columns / 16 rounded
+     * up][k][16]. */
+    void (*product)(const float *x, const float *panels, size_t k, size_t columns, float *y);
 
     void (*attend_f32)(const struct rmk_attend_tile *tile);
     void (*attend_bf16)(const struct rmk_attend_tile *tile);

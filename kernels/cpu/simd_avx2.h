@@ -8,9 +8,11 @@
 #include <string.h>
 
 enum {
-    VW = 8,
-    ATTEND_VECTORS = 2,
+    VW = 8, /* floats in a vector */
+    /* Sums that products keep in registers: vectors across, rows down (attention, layers). */
+    BLOCK_VECTORS = 2,
     ATTEND_BLOCK = 6,
+    PRODUCT_BLOCK = 4,
 };
 
 typedef __m256 vf;

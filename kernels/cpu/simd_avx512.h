@@ -7,9 +7,11 @@
 #include <stdint.h>
 
 enum {
-    VW = 16,
-    ATTEND_VECTORS = 4,
+    VW = 16, /* floats in a vector */
+    /* Sums that products keep in registers: vectors across, rows down (attention, layers). */
+    BLOCK_VECTORS = 4,
     ATTEND_BLOCK = 6,
+    PRODUCT_BLOCK = 8,
 };
 
 typedef __m512 vf;

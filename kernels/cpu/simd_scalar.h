@@ -9,9 +9,11 @@
 #include "kernels/convert.h"
 
 enum {
-    VW = 1,             /* floats in a vector */
-    ATTEND_VECTORS = 4, /* columns, in vectors, of the attention's register block */
-    ATTEND_BLOCK = 2,   /* its rows */
+    VW = 1, /* floats in a vector */
+    /* Sums that products keep in registers: vectors across, rows down (attention, layers). */
+    BLOCK_VECTORS = 4,
+    ATTEND_BLOCK = 2,
+    PRODUCT_BLOCK = 2,
 };
 
 typedef float vf;

@@ -1,4 +1,5 @@
-/* Any bytes: a picture of the size its header gave, or a sentence. Small limits keep one input short. */
+/* Any bytes: a picture of the size its header gave, or a sentence. Small limits keep one input
+ * short. */
 #include "worker/vision/decode.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

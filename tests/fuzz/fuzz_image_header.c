@@ -1,4 +1,5 @@
-/* Any bytes: a header that is accepted keeps the limits, and a WebP frame lies inside its file and canvas. */
+/* Any bytes: a header that is accepted keeps the limits, and a WebP frame lies inside its file and
+ * canvas. */
 #include "model/image_header.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -82,7 +82,9 @@ static void text_stop(struct sim *sim, struct sim_event *event)
     sim_client_tell(sim, &sim->asks[event->index], RMK_EVENT_TEXT_STOP);
 }
 
-/* ---- what it gets ------------------------------------------------------------------------------------------------ */
+/* ---- what it gets
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static _Noreturn void wrong(struct sim *sim, const struct sim_ask *ask, const char *what)
 {
@@ -113,7 +115,8 @@ static void on_emit(struct sim *sim, const struct rmk_action *action)
     if (restarted) {
         ask->settled = 0;
     }
-    if (settled < ask->settled || memcmp(action->emit.canvas, ask->settled_ids, ask->settled * sizeof(int32_t)) != 0) {
+    if (settled < ask->settled ||
+        memcmp(action->emit.canvas, ask->settled_ids, ask->settled * sizeof(int32_t)) != 0) {
         wrong(sim, ask, "settled text was taken back");
     }
     for (uint32_t i = 0; i < settled; i++) {
@@ -123,7 +126,8 @@ static void on_emit(struct sim *sim, const struct rmk_action *action)
     }
     for (uint32_t i = 0; i < action->emit.commit_count; i++) {
         const struct rmk_commit *commit = &action->emit.commits[i];
-        if (commit->position >= ask->gen_length || action->emit.canvas[commit->position] != commit->token) {
+        if (commit->position >= ask->gen_length ||
+            action->emit.canvas[commit->position] != commit->token) {
             wrong(sim, ask, "a commit is not on the canvas");
         }
     }
@@ -131,7 +135,8 @@ static void on_emit(struct sim *sim, const struct rmk_action *action)
     memcpy(ask->settled_ids, action->emit.canvas, settled * sizeof(int32_t));
     if (ask->text_stop_at != 0 && settled >= ask->text_stop_at) {
         ask->text_stop_at = 0;
-        sim_at(sim, sim->now_us + sim_link_delay(sim), text_stop)->index = (uint32_t)(ask - sim->asks);
+        sim_at(sim, sim->now_us + sim_link_delay(sim), text_stop)->index =
+            (uint32_t)(ask - sim->asks);
     }
 }
 
@@ -142,15 +147,16 @@ static void judge_success(struct sim *sim, struct sim_ask *ask, const struct rmk
     uint32_t count = action->finish.id_count - ask->suffix_count;
 
     sim_oracle(&sim->model, ask, ask->numerics_class, &truth);
-    bool whole = !truth.poisoned && count == truth.count && action->finish.usage.forwards == truth.forwards &&
+    bool whole = !truth.poisoned && count == truth.count &&
+                 action->finish.usage.forwards == truth.forwards &&
                  (action->finish.reason == RMK_FINISH_STOP) == truth.found;
-    bool part = ask->text_stopped && action->finish.reason == RMK_FINISH_STOP && count == ask->settled &&
-                (truth.poisoned || count <= truth.count);
+    bool part = ask->text_stopped && action->finish.reason == RMK_FINISH_STOP &&
+                count == ask->settled && (truth.poisoned || count <= truth.count);
     if (action->finish.id_count < ask->suffix_count || (!whole && !part)) {
         sim_report(sim);
         (void)fprintf(stderr, "got %u ids after %u forwards, the oracle %u after %u%s%s\n", count,
-                      action->finish.usage.forwards, truth.count, truth.forwards, truth.found ? ", stop" : "",
-                      truth.poisoned ? ", poisoned" : "");
+                      action->finish.usage.forwards, truth.count, truth.forwards,
+                      truth.found ? ", stop" : "", truth.poisoned ? ", poisoned" : "");
         wrong(sim, ask, "the answer is not the oracle's");
     }
     const int32_t *expected = truth.poisoned ? ask->settled_ids : truth.ids;
@@ -158,7 +164,8 @@ static void judge_success(struct sim *sim, struct sim_ask *ask, const struct rmk
         memcmp(action->finish.ids + count, ask->suffix, ask->suffix_count * sizeof(int32_t)) != 0) {
         wrong(sim, ask, "the ids are not the oracle's");
     }
-    if (memcmp(action->finish.ids, ask->settled_ids, ask->settled * sizeof(int32_t)) != 0 || ask->settled > count) {
+    if (memcmp(action->finish.ids, ask->settled_ids, ask->settled * sizeof(int32_t)) != 0 ||
+        ask->settled > count) {
         wrong(sim, ask, "the answer takes settled text back");
     }
     sim->answers += whole;
@@ -171,7 +178,8 @@ static bool is_too_long(const struct sim *sim, const struct sim_ask *ask)
 
     for (uint32_t i = 0; i < sim->group_count; i++) {
         const struct sim_group *group = &sim->groups[i];
-        if (group->told && rows <= group->rows_max && rows * (ask->cfg_scale > 0 ? 2 : 1) <= group->step_rows_max) {
+        if (group->told && rows <= group->rows_max &&
+            rows * (ask->cfg_scale > 0 ? 2 : 1) <= group->step_rows_max) {
             return false;
         }
     }
@@ -207,13 +215,15 @@ static void judge_failure(struct sim *sim, struct sim_ask *ask, const struct rmk
         break;
     case RMK_EUNAVAILABLE:
         /* A worker may have died before, with nobody told. */
-        excused = sim->faults + sim->group_count + sim->vision_count - ask->faults_before > sim->limits.retries_max;
+        excused = sim->faults + sim->group_count + sim->vision_count - ask->faults_before >
+                  sim->limits.retries_max;
         break;
     default:
         break;
     }
     if (!excused || action->finish.why == NULL || action->finish.why[0] == '\0') {
-        (void)fprintf(stderr, "err=%s why=%s\n", rmk_err_name(action->finish.err), action->finish.why);
+        (void)fprintf(stderr, "err=%s why=%s\n", rmk_err_name(action->finish.err),
+                      action->finish.why);
         wrong(sim, ask, "failed without a reason");
     }
 }
@@ -225,7 +235,8 @@ static void on_refused(struct sim *sim, struct sim_ask *ask, const struct rmk_ac
     uint64_t retry_us = action->finish.retry_after_us;
 
     rmk_engine_count(sim->engine, &counts);
-    bool full = counts.open == sim->limits.requests_max || counts.queued + counts.encoding >= sim->limits.queued_max;
+    bool full = counts.open == sim->limits.requests_max ||
+                counts.queued + counts.encoding >= sim->limits.queued_max;
     bool excused = (action->finish.err == RMK_ELIMIT && full && retry_us > 0) ||
                    (action->finish.err == RMK_EUNAVAILABLE && sim->draining) ||
                    (action->finish.err == RMK_EINVAL && is_too_long(sim, ask));

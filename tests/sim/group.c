@@ -29,7 +29,9 @@ static bool same(struct rmk_request_id a, struct rmk_request_id b)
     return a.index == b.index && a.generation == b.generation;
 }
 
-/* ---- life -------------------------------------------------------------------------------------------------------- */
+/* ---- life
+ * --------------------------------------------------------------------------------------------------------
+ */
 
 static void form(struct sim *sim, struct sim_event *event)
 {
@@ -40,7 +42,8 @@ static void tell_down(struct sim *sim, uint32_t index, uint64_t *stream_us)
 {
     struct sim_message *message = sim_message(RMK_EVENT_GROUP_DOWN);
 
-    message->event.group = (struct rmk_event_group){.group = index, .epoch = sim->groups[index].epoch};
+    message->event.group =
+        (struct rmk_event_group){.group = index, .epoch = sim->groups[index].epoch};
     sim_send(sim, message, 0, stream_us);
 }
 
@@ -77,7 +80,8 @@ void sim_group_form(struct sim *sim, uint32_t index)
     };
     sim_send(sim, message, 0, &group->up_us);
     if (sim->chaos.group_life_us > 0 && !sim_is_healing(sim)) {
-        struct sim_event *death = sim_at(sim, sim->now_us + sim_between(sim, 0, 2 * sim->chaos.group_life_us), perish);
+        struct sim_event *death =
+            sim_at(sim, sim->now_us + sim_between(sim, 0, 2 * sim->chaos.group_life_us), perish);
         death->index = index;
         death->number = group->epoch;
     }
@@ -89,13 +93,17 @@ void sim_group_die(struct sim *sim, uint32_t index, bool told)
 
     group->alive = false;
     if (told) {
-        /* Not in order with what the group sent before: the loss may be seen first, or last of all. */
+        /* Not in order with what the group sent before: the loss may be seen first, or last of all.
+         */
         tell_down(sim, index, sim_chance(sim, 300) ? NULL : &group->up_us);
     }
-    sim_at(sim, sim->now_us + sim_between(sim, sim->form_us / 2, sim->form_us), form)->index = index;
+    sim_at(sim, sim->now_us + sim_between(sim, sim->form_us / 2, sim->form_us), form)->index =
+        index;
 }
 
-/* ---- plans ------------------------------------------------------------------------------------------------------- */
+/* ---- plans
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 static void verify_plan(struct sim *sim, const struct sim_group *group, const struct plan *plan)
 {
@@ -117,12 +125,12 @@ static void verify_plan(struct sim *sim, const struct sim_group *group, const st
             sim_fail(sim, SIM_WRONG, "group %u has no slot %u", plan->plan.group, row->slot);
         }
         if (row->open && used) {
-            sim_fail(sim, SIM_WRONG, "slot %u of group %u is opened while request %u.%u is in it", row->slot,
-                     plan->plan.group, slot->request.index, slot->request.generation);
+            sim_fail(sim, SIM_WRONG, "slot %u of group %u is opened while request %u.%u is in it",
+                     row->slot, plan->plan.group, slot->request.index, slot->request.generation);
         }
         if (!row->open && (!used || !same(slot->request, row->request))) {
-            sim_fail(sim, SIM_WRONG, "slot %u of group %u does not hold request %u.%u", row->slot, plan->plan.group,
-                     row->request.index, row->request.generation);
+            sim_fail(sim, SIM_WRONG, "slot %u of group %u does not hold request %u.%u", row->slot,
+                     plan->plan.group, row->request.index, row->request.generation);
         }
         for (uint32_t j = 0; j < i; j++) {
             if (plan->rows[j].slot == row->slot) {
@@ -133,16 +141,18 @@ static void verify_plan(struct sim *sim, const struct sim_group *group, const st
         positions += ask == NULL ? 0 : sim_ask_rows(ask) * (ask->cfg_scale > 0 ? 2 : 1);
     }
     if (positions > group->step_rows_max) {
-        sim_fail(sim, SIM_WRONG, "a plan has %u positions, group %u takes %u", positions, plan->plan.group,
-                 group->step_rows_max);
+        sim_fail(sim, SIM_WRONG, "a plan has %u positions, group %u takes %u", positions,
+                 plan->plan.group, group->step_rows_max);
     }
 }
 
-static bool take_staged(struct sim_group *group, struct rmk_request_id request, uint32_t item, const uint8_t key[32])
+static bool take_staged(struct sim_group *group, struct rmk_request_id request, uint32_t item,
+                        const uint8_t key[32])
 {
     for (uint32_t i = 0; i < group->staged_count; i++) {
         struct sim_staged *staged = &group->staged[i];
-        if (staged->ready && same(staged->request, request) && staged->item == item && memcmp(staged->key, key, 32) == 0) {
+        if (staged->ready && same(staged->request, request) && staged->item == item &&
+            memcmp(staged->key, key, 32) == 0) {
             *staged = group->staged[--group->staged_count];
             return true;
         }
@@ -172,7 +182,8 @@ static bool open_slot(struct sim *sim, struct sim_group *group, const struct rmk
 }
 
 /* The canvas that the worker has is the one the engine has, and what is to be read is a mask. */
-static void update_slot(struct sim *sim, struct sim_group *group, const struct plan *plan, uint32_t index)
+static void update_slot(struct sim *sim, struct sim_group *group, const struct plan *plan,
+                        uint32_t index)
 {
     const struct rmk_plan_row *row = &plan->rows[index];
     struct sim_slot *slot = &group->slots[row->slot];
@@ -181,35 +192,35 @@ static void update_slot(struct sim *sim, struct sim_group *group, const struct p
     for (uint32_t i = 0; i < row->update_count; i++) {
         const struct rmk_plan_update *update = &plan->updates[index][i];
         if (update->position >= sim_ask_rows(ask) || slot->rows[update->position] != SIM_MASK) {
-            sim_fail(sim, SIM_WRONG, "request %u.%u: update of row %u, which is no mask", row->request.index,
-                     row->request.generation, update->position);
+            sim_fail(sim, SIM_WRONG, "request %u.%u: update of row %u, which is no mask",
+                     row->request.index, row->request.generation, update->position);
         }
         slot->rows[update->position] = update->id;
     }
-    if (memcmp(slot->rows + ask->prompt_rows, plan->canvas[index], ask->gen_length * sizeof(int32_t)) != 0) {
-        sim_fail(sim, SIM_WRONG, "request %u.%u: the worker's canvas is not the engine's", row->request.index,
-                 row->request.generation);
+    if (memcmp(slot->rows + ask->prompt_rows, plan->canvas[index],
+               ask->gen_length * sizeof(int32_t)) != 0) {
+        sim_fail(sim, SIM_WRONG, "request %u.%u: the worker's canvas is not the engine's",
+                 row->request.index, row->request.generation);
     }
     for (uint32_t i = 0; i < row->read_count; i++) {
         uint32_t read = plan->reads[index][i];
-        if (read >= sim_ask_rows(ask) || slot->rows[read] != SIM_MASK || (i > 0 && read <= plan->reads[index][i - 1])) {
-            sim_fail(sim, SIM_WRONG, "request %u.%u: read %u is no mask or out of order", row->request.index,
-                     row->request.generation, read);
+        if (read >= sim_ask_rows(ask) || slot->rows[read] != SIM_MASK ||
+            (i > 0 && read <= plan->reads[index][i - 1])) {
+            sim_fail(sim, SIM_WRONG, "request %u.%u: read %u is no mask or out of order",
+                     row->request.index, row->request.generation, read);
         }
     }
 }
 
-static void answer_row(struct sim *sim,
-                       const struct sim_group *group,
-                       const struct plan *plan,
-                       uint32_t index,
-                       struct sim_message *message)
+static void answer_row(struct sim *sim, const struct sim_group *group, const struct plan *plan,
+                       uint32_t index, struct sim_message *message)
 {
     const struct rmk_plan_row *row = &plan->rows[index];
     const struct sim_slot *slot = &group->slots[row->slot];
     struct rmk_row_result *result = &message->rows[message->row_count];
     struct rmk_guess *guesses = message->guesses[message->row_count];
-    uint64_t hash = sim_model_forward(&sim->model, slot->ask, slot->rows, row->forward, group->numerics_class);
+    uint64_t hash =
+        sim_model_forward(&sim->model, slot->ask, slot->rows, row->forward, group->numerics_class);
 
     *result = (struct rmk_row_result){
         .request = row->request,
@@ -218,7 +229,8 @@ static void answer_row(struct sim *sim,
     };
     for (uint32_t i = 0; i < row->read_count; i++) {
         guesses[i].position = (int32_t)plan->reads[index][i] - (int32_t)slot->ask->prompt_rows;
-        sim_model_guess(&sim->model, hash, plan->reads[index][i], &guesses[i].token, &guesses[i].confidence);
+        sim_model_guess(&sim->model, hash, plan->reads[index][i], &guesses[i].token,
+                        &guesses[i].confidence);
     }
     message->classes[message->row_count++] = group->numerics_class;
     if (sim_fault(sim, sim->chaos.garble_per_mille)) {
@@ -240,7 +252,8 @@ static void answer_row(struct sim *sim,
 }
 
 /* A message that says the plan did not run. `culprit` -1: nobody is blamed. */
-static void refuse_plan(struct sim *sim, struct sim_group *group, const struct plan *plan, int culprit, enum rmk_err err)
+static void refuse_plan(struct sim *sim, struct sim_group *group, const struct plan *plan,
+                        int culprit, enum rmk_err err)
 {
     struct sim_message *message = sim_message(RMK_EVENT_STEP_FAILED);
 
@@ -253,12 +266,14 @@ static void refuse_plan(struct sim *sim, struct sim_group *group, const struct p
     if (culprit >= 0) {
         message->event.step.culprit = plan->rows[culprit].request;
     }
-    (void)snprintf(message->why, sizeof(message->why), "the plan did not run: %s", rmk_err_name(err));
+    (void)snprintf(message->why, sizeof(message->why), "the plan did not run: %s",
+                   rmk_err_name(err));
     sim_send(sim, message, sim_between(sim, 0, sim->compute_us_max), &group->up_us);
 }
 
 /* Somewhere on the way through the plan the group gives up; what it has done so far stays done. */
-static bool fail_plan(struct sim *sim, struct sim_group *group, const struct plan *plan, uint32_t row)
+static bool fail_plan(struct sim *sim, struct sim_group *group, const struct plan *plan,
+                      uint32_t row)
 {
     struct sim_ask *ask = sim_ask_of(sim, plan->rows[row].request);
 
@@ -282,12 +297,19 @@ static void run_plan(struct sim *sim, struct sim_group *group, struct plan *plan
 
     verify_plan(sim, group, plan);
     group->sequence = plan->plan.sequence;
-    if (group->stall_next || sim_fault(sim, sim->chaos.stall_per_mille)) {
+    if (group->stall_next) {
         group->stall_next = false;
+        return;
+    }
+    if (sim_fault(sim, sim->chaos.stall_per_mille)) {
         if (sim_chance(sim, 500)) {
             return; /* never answers */
         }
         group->up_us = sim->now_us + sim_between(sim, 0, 2 * sim->limits.plan_timeout_us);
+    }
+    if (sim_fault(sim, sim->chaos.fail_per_mille / 2)) {
+        refuse_plan(sim, group, plan, -1, RMK_EUNAVAILABLE); /* before it has closed anything */
+        return;
     }
     for (uint32_t i = 0; i < plan->plan.close_count; i++) {
         group->slots[plan->closes[i]].used = false;
@@ -312,7 +334,8 @@ static void run_plan(struct sim *sim, struct sim_group *group, struct plan *plan
         update_slot(sim, group, plan, i);
         answer_row(sim, group, plan, i, message);
     }
-    sim_send(sim, message, sim_between(sim, sim->compute_us_min, sim->compute_us_max), &group->up_us);
+    sim_send(sim, message, sim_between(sim, sim->compute_us_min, sim->compute_us_max),
+             &group->up_us);
 }
 
 static void plan_arrives(struct sim *sim, struct sim_event *event)
@@ -325,7 +348,8 @@ static void plan_arrives(struct sim *sim, struct sim_event *event)
     }
 }
 
-/* ---- pulls, releases --------------------------------------------------------------------------------------------- */
+/* ---- pulls, releases
+ * --------------------------------------------------------------------------------------------- */
 
 static struct sim_staged *find_pull(struct sim_group *group, uint64_t number)
 {
@@ -350,12 +374,14 @@ static void pull_ends(struct sim *sim, struct sim_event *event)
     if (sim_fault(sim, sim->chaos.evict_per_mille)) {
         sim_vision_evict(sim, pull->vision);
     }
-    if (!sim->visions[pull->vision].alive || sim->visions[pull->vision].epoch != pull->vision_epoch) {
+    if (!sim->visions[pull->vision].alive ||
+        sim->visions[pull->vision].epoch != pull->vision_epoch) {
         err = RMK_EUNAVAILABLE;
     } else if (!sim_vision_has(sim, pull->vision, pull->vision_epoch, staged->key)) {
         err = RMK_ENOTFOUND;
     }
-    struct sim_message *message = sim_message(err == RMK_OK ? RMK_EVENT_FEATURES_RESIDENT : RMK_EVENT_FEATURES_FAILED);
+    struct sim_message *message =
+        sim_message(err == RMK_OK ? RMK_EVENT_FEATURES_RESIDENT : RMK_EVENT_FEATURES_FAILED);
     message->event.features = (struct rmk_event_features){
         .request = pull->request,
         .item = pull->item,
@@ -366,7 +392,8 @@ static void pull_ends(struct sim *sim, struct sim_event *event)
     staged->ready = err == RMK_OK;
     if (err != RMK_OK) {
         sim->faults++;
-        (void)snprintf(message->why, sizeof(message->why), "the pull failed: %s", rmk_err_name(err));
+        (void)snprintf(message->why, sizeof(message->why), "the pull failed: %s",
+                       rmk_err_name(err));
     }
     sim_send(sim, message, 0, &group->up_us);
 }
@@ -381,19 +408,34 @@ static void pull_arrives(struct sim *sim, struct sim_event *event)
         return;
     }
     if (ask == NULL || pull->item >= ask->item_count || group->staged_count == SIM_STAGED_MAX) {
-        sim_fail(sim, SIM_WRONG, "group %u: a pull for nobody, or %u stagings that were never released", pull->group,
-                 group->staged_count);
+        sim_fail(sim, SIM_WRONG,
+                 "group %u: a pull for nobody, or %u stagings that were never released",
+                 pull->group, group->staged_count);
     }
     struct sim_staged *staged = &group->staged[group->staged_count++];
     pull->number = ++sim->pulls;
-    *staged = (struct sim_staged){.request = pull->request, .item = pull->item, .pull = pull->number};
+    *staged =
+        (struct sim_staged){.request = pull->request, .item = pull->item, .pull = pull->number};
     memcpy(staged->key, ask->items[pull->item].key, sizeof(staged->key));
     if (sim_fault(sim, sim->chaos.fetch_stall_per_mille)) {
         return;
     }
-    struct sim_event *end = sim_at(sim, sim->now_us + sim_link_delay(sim) + sim_link_delay(sim), pull_ends);
+    struct sim_event *end =
+        sim_at(sim, sim->now_us + sim_link_delay(sim) + sim_link_delay(sim), pull_ends);
     end->payload = event->payload;
     event->payload = NULL;
+}
+
+void sim_group_check_idle(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->group_count; i++) {
+        const struct sim_group *group = &sim->groups[i];
+        if (group->alive && group->staged_count > 0) {
+            sim_fail(sim, SIM_WRONG,
+                     "group %u: features of %u pictures were staged and never released", i,
+                     group->staged_count);
+        }
+    }
 }
 
 static void release_arrives(struct sim *sim, struct sim_event *event)
@@ -421,9 +463,11 @@ static void release_arrives(struct sim *sim, struct sim_event *event)
     }
 }
 
-/* ---- what the coordinator's body does ---------------------------------------------------------------------------- */
+/* ---- what the coordinator's body does
+ * ---------------------------------------------------------------------------- */
 
-static struct sim_event *send_down(struct sim *sim, uint32_t index, void (*run)(struct sim *, struct sim_event *))
+static struct sim_event *send_down(struct sim *sim, uint32_t index,
+                                   void (*run)(struct sim *, struct sim_event *))
 {
     struct sim_group *group = &sim->groups[index];
     uint64_t at_us = sim->now_us + sim_link_delay(sim);
@@ -443,8 +487,9 @@ static void send_plan(struct sim *sim, const struct rmk_plan *plan)
         sim_fail(sim, SIM_WRONG, "a plan of %u rows", plan->row_count);
     }
     if (group->flight_epoch == plan->epoch && group->flight_sequence != 0) {
-        sim_fail(sim, SIM_WRONG, "group %u gets plan %llu while plan %llu is not answered", plan->group,
-                 (unsigned long long)plan->sequence, (unsigned long long)group->flight_sequence);
+        sim_fail(sim, SIM_WRONG, "group %u gets plan %llu while plan %llu is not answered",
+                 plan->group, (unsigned long long)plan->sequence,
+                 (unsigned long long)group->flight_sequence);
     }
     group->flight_epoch = plan->epoch;
     group->flight_sequence = plan->sequence;
@@ -454,7 +499,8 @@ static void send_plan(struct sim *sim, const struct rmk_plan *plan)
         const struct rmk_plan_row *row = &plan->rows[i];
         const struct sim_ask *ask = sim_ask_of(sim, row->request);
         if (ask == NULL || ask->ended || ask->slow) {
-            sim_fail(sim, SIM_WRONG, "request %u.%u rides though it has ended or its client is slow",
+            sim_fail(sim, SIM_WRONG,
+                     "request %u.%u rides though it has ended or its client is slow",
                      row->request.index, row->request.generation);
         }
         copy->rows[i] = *row;

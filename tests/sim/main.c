@@ -5,9 +5,14 @@
 
 #include "tests/sim/sim.h"
 
+enum {
+    SEED_SECONDS_MAX = 5, /* usually one or two milliseconds */
+};
+
 static struct sim world;
 
-/* A broken invariant of the engine ends in abort(): say which seed it was, and end with our own code. */
+/* A broken invariant of the engine ends in abort(): say which seed it was, and end with our own
+ * code. */
 static void on_crash(int signal_number)
 {
     (void)fprintf(stderr, "signal %d\n", signal_number);
@@ -16,13 +21,24 @@ static void on_crash(int signal_number)
     _exit(SIM_CRASH);
 }
 
+/* A step of the engine that never ends. */
+static void on_alarm(int signal_number)
+{
+    (void)signal_number;
+    (void)fprintf(stderr, "a seed takes more than %d seconds\n", SEED_SECONDS_MAX);
+    sim_report(&world);
+    (void)fflush(stderr);
+    _exit(SIM_LIVENESS);
+}
+
 static int usage(void)
 {
-    (void)fprintf(stderr,
-                  "usage: remask-sim --seed 0x… [--count N] [--trace]   N seeds from this one on\n"
-                  "       remask-sim --seeds FILE [--trace]             every seed of a list\n"
-                  "       remask-sim --script FILE [--rewrite]          a script against its expected trace\n"
-                  "exit: 127 crash, 128 liveness, 129 wrong answer, 1 a script's trace differs\n");
+    (void)fprintf(
+        stderr,
+        "usage: remask-sim --seed 0x… [--count N] [--trace]   N seeds from this one on\n"
+        "       remask-sim --seeds FILE [--trace]             every seed of a list\n"
+        "       remask-sim --script FILE [--rewrite]          a script against its expected trace\n"
+        "exit: 127 crash, 128 liveness, 129 wrong answer, 1 a script's trace differs\n");
     return 2;
 }
 
@@ -36,6 +52,7 @@ struct totals {
 
 static void run_seed(uint64_t seed, bool trace, struct totals *totals)
 {
+    (void)alarm(SEED_SECONDS_MAX);
     sim_run_seed(seed, trace, &world);
     totals->asks += world.ask_count;
     totals->answers += world.answers;
@@ -103,6 +120,7 @@ int main(int argc, char **argv)
     }
     (void)signal(SIGABRT, on_crash);
     (void)signal(SIGSEGV, on_crash);
+    (void)signal(SIGALRM, on_alarm);
     if (script != NULL) {
         return sim_run_script(script, rewrite);
     }
@@ -115,7 +133,8 @@ int main(int argc, char **argv)
     for (uint64_t i = 0; i < count; i++) {
         run_seed(seed + i, trace, &totals);
     }
-    (void)printf("%llu seeds: %llu requests, %llu answered as the oracle does, %llu engine steps, %llu faults\n",
+    (void)printf("%llu seeds: %llu requests, %llu answered as the oracle does, %llu engine steps, "
+                 "%llu faults\n",
                  (unsigned long long)totals.seeds, (unsigned long long)totals.asks,
                  (unsigned long long)totals.answers, (unsigned long long)totals.steps,
                  (unsigned long long)totals.faults);

@@ -49,11 +49,8 @@ void sim_ask_fill(const struct sim_ask *ask, int32_t *rows)
     }
 }
 
-uint64_t sim_model_forward(const struct sim_model *model,
-                           const struct sim_ask *ask,
-                           const int32_t *rows,
-                           uint64_t forward,
-                           uint64_t numerics_class)
+uint64_t sim_model_forward(const struct sim_model *model, const struct sim_ask *ask,
+                           const int32_t *rows, uint64_t forward, uint64_t numerics_class)
 {
     uint64_t hash = sim_mix(model->salt, numerics_class);
     uint64_t bits = 0;
@@ -76,11 +73,8 @@ bool sim_model_poisons(const struct sim_model *model, uint64_t forward_hash)
     return sim_mix(forward_hash, 0x50) % 1000 < model->poison_per_mille;
 }
 
-void sim_model_guess(const struct sim_model *model,
-                     uint64_t forward_hash,
-                     uint32_t row,
-                     int32_t *out_token,
-                     double *out_confidence)
+void sim_model_guess(const struct sim_model *model, uint64_t forward_hash, uint32_t row,
+                     int32_t *out_token, double *out_confidence)
 {
     uint64_t hash = sim_mix(forward_hash, 0x1000 + row);
 

@@ -1,10 +1,12 @@
-/* The official loop, straight from the reference specification, section 9, for one request alone on a model that never
- * fails. It shares no code with the engine: what both get wrong in the same way would have to be thought twice. */
+/* The official loop, straight from the reference specification, section 9, for one request alone on
+ * a model that never fails. It shares no code with the engine: what both get wrong in the same way
+ * would have to be thought twice. */
 #include <math.h>
 
 #include "tests/sim/sim.h"
 
-/* Uniform number of random remasking: the golden stream, or ours (one mixing each for seed, forward, row). */
+/* Uniform number of random remasking: the golden stream, or ours (one mixing each for seed,
+ * forward, row). */
 static double uniform(const struct sim_ask *ask, uint64_t forward, uint32_t row)
 {
     const uint64_t gamma = 0x9E3779B97F4A7C15u;
@@ -51,15 +53,14 @@ static int find(const struct sim_ask *ask, const int32_t *G, uint32_t j)
     return -1;
 }
 
-void sim_oracle(const struct sim_model *model,
-                const struct sim_ask *ask,
-                uint64_t numerics_class,
+void sim_oracle(const struct sim_model *model, const struct sim_ask *ask, uint64_t numerics_class,
                 struct sim_truth *out_truth)
 {
     int32_t X[SIM_ROWS_MAX]; /* also stands for E: a row is its token */
     int32_t x0[SIM_ROWS_MAX];
     double conf[SIM_ROWS_MAX];
-    uint32_t P = ask->prompt_rows, L = sim_ask_rows(ask), S = ask->steps / (ask->gen_length / ask->block_length);
+    uint32_t P = ask->prompt_rows, L = sim_ask_rows(ask),
+             S = ask->steps / (ask->gen_length / ask->block_length);
     uint32_t stop_pos = P + ask->gen_length;
     bool found = false;
 
@@ -78,7 +79,8 @@ void sim_oracle(const struct sim_model *model,
             if ((found && !has_mask(X, P, stop_pos)) || !has_mask(X, lo, hi)) {
                 break;
             }
-            uint64_t forward = sim_model_forward(model, ask, X, out_truth->forwards, numerics_class);
+            uint64_t forward =
+                sim_model_forward(model, ask, X, out_truth->forwards, numerics_class);
             if (sim_model_poisons(model, forward)) {
                 out_truth->poisoned = true;
                 return;

@@ -3,12 +3,13 @@
  *   main.c     arguments, seeds, exit codes        script.c   scripts with expected traces
  *   swarm.c    what a seed means: limits, rates, faults
  *   world.c    time, messages, performing the engine's actions, the checks that need no worker
- *   group.c    text groups that verify what they are told      vision.c   vision workers with a small cache
- *   client.c   requests, their clients, the verdict on each answer
- *   model.c    a model whose answer hangs on everything it may depend on
- *   oracle.c   the official loop, written a second time
+ *   group.c    text groups that verify what they are told      vision.c   vision workers with a
+ * small cache client.c   requests, their clients, the verdict on each answer model.c    a model
+ * whose answer hangs on everything it may depend on oracle.c   the official loop, written a second
+ * time
  *
- * Exit: 127 the engine broke an invariant or crashed, 128 something never ended, 129 something was wrong.
+ * Exit: 127 the engine broke an invariant or crashed, 128 something never ended, 129 something was
+ * wrong.
  */
 #ifndef RMK_TESTS_SIM_SIM_H
 #define RMK_TESTS_SIM_SIM_H
@@ -25,9 +26,9 @@ enum {
     SIM_LIVENESS = 128,
     SIM_WRONG = 129,
 
-    SIM_MASK = 13,       /* mask token's id, within the small vocabulary */
+    SIM_MASK = 13, /* mask token's id, within the small vocabulary */
     SIM_VOCABULARY = 16,
-    SIM_ROWS_MAX = 128,  /* longest sequence */
+    SIM_ROWS_MAX = 128, /* longest sequence */
     SIM_GEN_MAX = 64,
     SIM_ASKS_MAX = 64,
     SIM_GROUPS_MAX = 4,
@@ -46,20 +47,23 @@ enum {
 
 struct sim;
 
-/* ---- chance ------------------------------------------------------------------------------------------------------ */
+/* ---- chance
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 uint64_t sim_mix(uint64_t a, uint64_t b);
 uint64_t sim_random(struct sim *sim);
-uint32_t sim_below(struct sim *sim, uint32_t bound);                   /* [0, bound) */
-uint64_t sim_between(struct sim *sim, uint64_t low, uint64_t high);    /* inclusive */
+uint32_t sim_below(struct sim *sim, uint32_t bound);                /* [0, bound) */
+uint64_t sim_between(struct sim *sim, uint64_t low, uint64_t high); /* inclusive */
 bool sim_chance(struct sim *sim, uint32_t per_mille);
 
-/* ---- model and oracle -------------------------------------------------------------------------------------------- */
+/* ---- model and oracle
+ * -------------------------------------------------------------------------------------------- */
 
 struct sim_model {
     uint64_t salt;
-    uint32_t levels;          /* different confidences: few make many ties */
-    uint32_t mask_per_mille;  /* how often it predicts the mask token */
+    uint32_t levels;         /* different confidences: few make many ties */
+    uint32_t mask_per_mille; /* how often it predicts the mask token */
     uint32_t nan_per_mille;
     uint32_t poison_per_mille; /* of forwards */
 };
@@ -89,12 +93,13 @@ struct sim_ask {
     enum rmk_lane lane;
     uint32_t tenant;
     uint64_t deadline_us;
-    uint32_t text_stop_at; /* its client stops it by text once so many positions are settled; 0: never */
+    uint32_t
+        text_stop_at; /* its client stops it by text once so many positions are settled; 0: never */
 
     bool submitted;
     bool accepted;
     bool ended;
-    bool cancelled;   /* the engine has been told */
+    bool cancelled; /* the engine has been told */
     bool text_stopped;
     bool slow;
     bool condemned;   /* a worker has blamed it for a final error */
@@ -112,17 +117,11 @@ void sim_ask_fill(const struct sim_ask *ask, int32_t *rows);
 int32_t sim_feature(const uint8_t key[32], uint32_t row);
 
 /* Everything one forward may depend on, as one number. */
-uint64_t sim_model_forward(const struct sim_model *model,
-                           const struct sim_ask *ask,
-                           const int32_t *rows,
-                           uint64_t forward,
-                           uint64_t numerics_class);
+uint64_t sim_model_forward(const struct sim_model *model, const struct sim_ask *ask,
+                           const int32_t *rows, uint64_t forward, uint64_t numerics_class);
 bool sim_model_poisons(const struct sim_model *model, uint64_t forward_hash);
-void sim_model_guess(const struct sim_model *model,
-                     uint64_t forward_hash,
-                     uint32_t row,
-                     int32_t *out_token,
-                     double *out_confidence);
+void sim_model_guess(const struct sim_model *model, uint64_t forward_hash, uint32_t row,
+                     int32_t *out_token, double *out_confidence);
 
 struct sim_truth {
     bool poisoned;
@@ -132,12 +131,12 @@ struct sim_truth {
     int32_t ids[SIM_GEN_MAX];
 };
 
-void sim_oracle(const struct sim_model *model,
-                const struct sim_ask *ask,
-                uint64_t numerics_class,
+void sim_oracle(const struct sim_model *model, const struct sim_ask *ask, uint64_t numerics_class,
                 struct sim_truth *out_truth);
 
-/* ---- the world --------------------------------------------------------------------------------------------------- */
+/* ---- the world
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 /* Something that happens at a time. */
 struct sim_event {
@@ -187,9 +186,9 @@ struct sim_group {
     uint32_t staged_count;
     uint64_t down_us; /* when the last message down arrives: streams keep their order */
     uint64_t up_us;
-    bool stall_next;  /* scripts: the next plan is not answered */
+    bool stall_next; /* scripts: the next plan is not answered */
     bool fail_next;
-    bool told;        /* the coordinator has heard of it */
+    bool told; /* the coordinator has heard of it */
     /* what the coordinator has in flight, by the engine's actions */
     uint64_t flight_epoch;
     uint64_t flight_sequence; /* 0: none */
@@ -210,7 +209,7 @@ struct sim_vision {
 
 /* Faults and their rates; all zero in scripts. */
 struct sim_chaos {
-    uint64_t until_us; /* afterwards everything heals */
+    uint64_t until_us;      /* afterwards everything heals */
     uint64_t group_life_us; /* mean time to a death; 0: never */
     uint64_t vision_life_us;
     uint32_t stall_per_mille;
@@ -274,32 +273,40 @@ struct sim {
 };
 
 /* Prints why, the seed and the last trace lines, and ends the program. */
-_Noreturn void sim_fail(struct sim *sim, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+_Noreturn void sim_fail(struct sim *sim, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 void sim_report(const struct sim *sim);
 
 void sim_begin(struct sim *sim); /* limits are set: makes the engine */
 void sim_end(struct sim *sim);
 void sim_note(struct sim *sim, const char *line);
 
-struct sim_event *sim_at(struct sim *sim, uint64_t at_us, void (*run)(struct sim *, struct sim_event *));
+struct sim_event *sim_at(struct sim *sim, uint64_t at_us,
+                         void (*run)(struct sim *, struct sim_event *));
 /* Runs what is due next; false: nothing is left. */
 bool sim_run_next(struct sim *sim);
 void sim_run_until_ended(struct sim *sim, uint64_t limit_us);
 
 /* Step the engine now. */
 void sim_deliver(struct sim *sim, const struct rmk_event *event);
-/* … after a delay, in order within a stream whose clock is `stream_us` (NULL: none), perhaps twice. Takes `message`. */
+/* … after a delay, in order within a stream whose clock is `stream_us` (NULL: none), perhaps twice.
+ * Takes `message`. */
 void sim_send(struct sim *sim, struct sim_message *message, uint64_t after_us, uint64_t *stream_us);
 struct sim_message *sim_message(enum rmk_event_kind kind);
 uint64_t sim_link_delay(struct sim *sim);
 bool sim_is_healing(const struct sim *sim);
 bool sim_fault(struct sim *sim, uint32_t per_mille); /* by chance, not while healing; counted */
 
-/* ---- workers ----------------------------------------------------------------------------------------------------- */
+/* ---- workers
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 void sim_group_form(struct sim *sim, uint32_t group);
 void sim_group_die(struct sim *sim, uint32_t group, bool told);
-void sim_group_act(struct sim *sim, const struct rmk_action *action); /* RUN_STEP, PREFETCH, RELEASE, DISSOLVE */
+void sim_group_act(struct sim *sim,
+                   const struct rmk_action *action); /* RUN_STEP, PREFETCH, RELEASE, DISSOLVE */
+/* When all is over: nothing is staged for requests that have ended. */
+void sim_group_check_idle(struct sim *sim);
 
 void sim_vision_form(struct sim *sim, uint32_t vision);
 void sim_vision_die(struct sim *sim, uint32_t vision, bool told);
@@ -308,7 +315,9 @@ bool sim_vision_has(const struct sim *sim, uint32_t vision, uint64_t epoch, cons
 void sim_vision_evict(struct sim *sim, uint32_t vision);
 bool sim_is_bad_picture(const struct sim *sim, const uint8_t key[32]);
 
-/* ---- clients ----------------------------------------------------------------------------------------------------- */
+/* ---- clients
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 struct sim_ask *sim_ask_of(struct sim *sim, struct rmk_request_id id);
 void sim_client_submit(struct sim *sim, struct sim_ask *ask);

@@ -1,5 +1,5 @@
-/* What a seed means. Every seed draws its own limits, rates and mix of faults, so that some runs are calm, some are only
- * about one thing going wrong, and some are a storm. */
+/* What a seed means. Every seed draws its own limits, rates and mix of faults, so that some runs
+ * are calm, some are only about one thing going wrong, and some are a storm. */
 #include <string.h>
 
 #include "tests/sim/sim.h"
@@ -103,7 +103,8 @@ static void draw_lengths(struct sim *sim, struct sim_ask *ask)
     }
 }
 
-static void draw_pictures(struct sim *sim, struct sim_ask *ask, const struct rmk_item *pictures, uint32_t count)
+static void draw_pictures(struct sim *sim, struct sim_ask *ask, const struct rmk_item *pictures,
+                          uint32_t count)
 {
     uint32_t rows = 0;
 
@@ -114,7 +115,8 @@ static void draw_pictures(struct sim *sim, struct sim_ask *ask, const struct rmk
     }
     ask->prompt_rows += rows;
     if (sim_chance(sim, 200)) {
-        for (uint32_t row = rows; row < ask->prompt_rows && ask->prompt_mask_count < SIM_PROMPT_MASKS_MAX; row++) {
+        for (uint32_t row = rows;
+             row < ask->prompt_rows && ask->prompt_mask_count < SIM_PROMPT_MASKS_MAX; row++) {
             if (sim_chance(sim, 200)) {
                 ask->prompt_masks[ask->prompt_mask_count++] = row;
             }
@@ -129,7 +131,8 @@ static void draw_stops(struct sim *sim, struct sim_ask *ask)
         static const uint32_t lengths[] = {1, 1, 1, 2, 2, 3, 4, 0};
         ask->stop_counts[i] = lengths[sim_below(sim, sim_chance(sim, 950) ? 7 : 8)];
         for (uint32_t j = 0; j < ask->stop_counts[i]; j++) {
-            ask->stop_ids[i][j] = (int32_t)sim_below(sim, sim_chance(sim, 500) ? 4 : SIM_VOCABULARY);
+            ask->stop_ids[i][j] =
+                (int32_t)sim_below(sim, sim_chance(sim, 500) ? 4 : SIM_VOCABULARY);
         }
     }
 }
@@ -153,7 +156,8 @@ static void draw_ask(struct sim *sim, const struct rmk_item *pictures, uint32_t 
     ask->text_stop_at = sim_chance(sim, 900) ? 0 : 1 + sim_below(sim, ask->gen_length);
 }
 
-/* ---- clients over time ------------------------------------------------------------------------------------------- */
+/* ---- clients over time
+ * ------------------------------------------------------------------------------------------- */
 
 static void submit(struct sim *sim, struct sim_event *event)
 {
@@ -257,5 +261,8 @@ void sim_run_seed(uint64_t seed, bool print_trace, struct sim *sim)
     }
     sim_at(sim, 0, poke);
     sim_run_until_ended(sim, sim->chaos.until_us + 120000000);
+    while (sim_run_next(sim)) {
+    }
+    sim_group_check_idle(sim);
     sim_end(sim);
 }

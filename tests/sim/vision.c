@@ -40,7 +40,8 @@ void sim_vision_evict(struct sim *sim, uint32_t index)
     struct sim_vision *vision = &sim->visions[index];
 
     if (vision->cache_count > 0) {
-        memmove(vision->cache[0], vision->cache[1], (vision->cache_count - 1) * sizeof(vision->cache[0]));
+        memmove(vision->cache[0], vision->cache[1],
+                (vision->cache_count - 1) * sizeof(vision->cache[0]));
         vision->cache_count--;
     }
 }
@@ -70,7 +71,8 @@ void sim_vision_form(struct sim *sim, uint32_t index)
     };
     sim_send(sim, message, 0, &vision->up_us);
     if (sim->chaos.vision_life_us > 0 && !sim_is_healing(sim)) {
-        struct sim_event *death = sim_at(sim, sim->now_us + sim_between(sim, 0, 2 * sim->chaos.vision_life_us), perish);
+        struct sim_event *death =
+            sim_at(sim, sim->now_us + sim_between(sim, 0, 2 * sim->chaos.vision_life_us), perish);
         death->index = index;
         death->number = vision->epoch;
     }
@@ -91,7 +93,8 @@ void sim_vision_die(struct sim *sim, uint32_t index, bool told)
         message->event.vision = (struct rmk_event_vision){.vision = index, .epoch = vision->epoch};
         sim_send(sim, message, 0, sim_chance(sim, 300) ? NULL : &vision->up_us);
     }
-    sim_at(sim, sim->now_us + sim_between(sim, sim->form_us / 2, sim->form_us), form)->index = index;
+    sim_at(sim, sim->now_us + sim_between(sim, sim->form_us / 2, sim->form_us), form)->index =
+        index;
 }
 
 static void encode_ends(struct sim *sim, struct sim_event *event)
@@ -107,12 +110,14 @@ static void encode_ends(struct sim *sim, struct sim_event *event)
         err = RMK_ECORRUPT;
     } else if (vision->fail_next || sim_fault(sim, sim->chaos.encode_fail_per_mille)) {
         err = RMK_EINTERNAL;
-    } else if (sim_ask_of(sim, encode->request) == NULL || sim_ask_of(sim, encode->request)->ended) {
+    } else if (sim_ask_of(sim, encode->request) == NULL ||
+               sim_ask_of(sim, encode->request)->ended) {
         err = RMK_ENOTFOUND; /* the picture's bytes went with the request that asked */
         sim->faults++;
     }
     vision->fail_next = false;
-    struct sim_message *message = sim_message(err == RMK_OK ? RMK_EVENT_FEATURES_READY : RMK_EVENT_FEATURES_FAILED);
+    struct sim_message *message =
+        sim_message(err == RMK_OK ? RMK_EVENT_FEATURES_READY : RMK_EVENT_FEATURES_FAILED);
     message->event.features = (struct rmk_event_features){
         .request = encode->request,
         .item = encode->item,
@@ -121,7 +126,8 @@ static void encode_ends(struct sim *sim, struct sim_event *event)
         .group = UINT32_MAX,
         .err = err,
     };
-    (void)snprintf(message->why, sizeof(message->why), "the picture was not encoded: %s", rmk_err_name(err));
+    (void)snprintf(message->why, sizeof(message->why), "the picture was not encoded: %s",
+                   rmk_err_name(err));
     if (err == RMK_OK && find(vision, encode->what.key) == vision->cache_count) {
         if (vision->cache_count == vision->cache_max) {
             sim_vision_evict(sim, event->index);

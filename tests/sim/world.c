@@ -5,7 +5,9 @@
 #include "coordinator/engine/state.h" /* for looking in only */
 #include "tests/sim/sim.h"
 
-/* ---- chance ------------------------------------------------------------------------------------------------------ */
+/* ---- chance
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 uint64_t sim_random(struct sim *sim)
 {
@@ -45,7 +47,8 @@ uint64_t sim_link_delay(struct sim *sim)
     return sim_between(sim, sim->link_us_min, sim->link_us_max);
 }
 
-/* ---- failure and trace ------------------------------------------------------------------------------------------- */
+/* ---- failure and trace
+ * ------------------------------------------------------------------------------------------- */
 
 void sim_report(const struct sim *sim)
 {
@@ -56,7 +59,8 @@ void sim_report(const struct sim *sim)
     for (uint32_t i = sim->line_count - kept; i < sim->line_count; i++) {
         (void)fprintf(stderr, "  %s\n", sim->lines[i % SIM_KEEP_LINES]);
     }
-    (void)fprintf(stderr, "seed 0x%llx at t=%llu\n", (unsigned long long)sim->seed, (unsigned long long)sim->now_us);
+    (void)fprintf(stderr, "seed 0x%llx at t=%llu\n", (unsigned long long)sim->seed,
+                  (unsigned long long)sim->now_us);
 }
 
 void sim_fail(struct sim *sim, int code, const char *format, ...)
@@ -92,14 +96,17 @@ static void take_trace(void *context, const char *line)
     sim_note(context, line);
 }
 
-/* ---- time -------------------------------------------------------------------------------------------------------- */
+/* ---- time
+ * --------------------------------------------------------------------------------------------------------
+ */
 
 static bool is_before(const struct sim_event *a, const struct sim_event *b)
 {
     return a->at_us != b->at_us ? a->at_us < b->at_us : a->order < b->order;
 }
 
-struct sim_event *sim_at(struct sim *sim, uint64_t at_us, void (*run)(struct sim *, struct sim_event *))
+struct sim_event *sim_at(struct sim *sim, uint64_t at_us,
+                         void (*run)(struct sim *, struct sim_event *))
 {
     struct sim_event *event = calloc(1, sizeof(*event));
 
@@ -169,7 +176,9 @@ void sim_run_until_ended(struct sim *sim, uint64_t limit_us)
     }
 }
 
-/* ---- the engine -------------------------------------------------------------------------------------------------- */
+/* ---- the engine
+ * --------------------------------------------------------------------------------------------------
+ */
 
 void sim_begin(struct sim *sim)
 {
@@ -245,7 +254,8 @@ static void note_answer(struct sim *sim, const struct rmk_event *event)
     }
     if (event->kind == RMK_EVENT_STEP_DONE || event->kind == RMK_EVENT_STEP_FAILED) {
         struct sim_group *group = &sim->groups[event->step.group];
-        if (group->flight_epoch == event->step.epoch && group->flight_sequence == event->step.sequence) {
+        if (group->flight_epoch == event->step.epoch &&
+            group->flight_sequence == event->step.sequence) {
             group->flight_sequence = 0;
         }
     }
@@ -267,13 +277,15 @@ void sim_deliver(struct sim *sim, const struct rmk_event *event)
     rmk_engine_check(sim->engine);
     rmk_engine_count(sim->engine, &counts);
     if (counts.open != counts.queued + counts.encoding + counts.running) {
-        sim_fail(sim, SIM_WRONG, "%u requests are open, but %u + %u + %u are somewhere", counts.open, counts.queued,
-                 counts.encoding, counts.running);
+        sim_fail(sim, SIM_WRONG, "%u requests are open, but %u + %u + %u are somewhere",
+                 counts.open, counts.queued, counts.encoding, counts.running);
     }
     sim_client_check(sim);
 }
 
-/* ---- messages ---------------------------------------------------------------------------------------------------- */
+/* ---- messages
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 struct sim_message *sim_message(enum rmk_event_kind kind)
 {
@@ -295,8 +307,10 @@ static void arrive(struct sim *sim, struct sim_event *event)
         for (uint32_t i = 0; i < message->row_count; i++) {
             message->rows[i].guesses = message->guesses[i];
             struct sim_ask *ask = sim_ask_of(sim, message->rows[i].request);
-            bool counts = sim->groups[message->event.step.group].flight_epoch == message->event.step.epoch &&
-                          sim->groups[message->event.step.group].flight_sequence == message->event.step.sequence;
+            bool counts =
+                sim->groups[message->event.step.group].flight_epoch == message->event.step.epoch &&
+                sim->groups[message->event.step.group].flight_sequence ==
+                    message->event.step.sequence;
             if (ask != NULL && counts) {
                 ask->numerics_class = message->classes[i];
             }

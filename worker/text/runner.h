@@ -29,6 +29,7 @@ struct rmk_runner_options {
     uint32_t rows_max;           /* longest sequence L of one request */
     uint32_t step_rows_max;      /* T: FULL rows of one plan together, CFG counted double */
     uint32_t reads_max;          /* positions read in one plan */
+    uint32_t kv_rows_max;        /* key/value rows over all slots; 0: no caches. A request's extent is L rows, CFG: 2 L */
     bool load_dummy;             /* weights from `dummy_seed` instead of the files, bf16 values */
     uint64_t dummy_seed;
 };
@@ -58,6 +59,9 @@ struct rmk_open {
     uint32_t gen_length;              /* G */
     const int32_t *suffix;
     uint32_t suffix_count;            /* S */
+    bool kv;                          /* reserve an extent of keys and values */
+    bool cfg;                         /* and a second one for the guidance pass */
+    bool feature;                     /* the extent also keeps attention and MLP outputs (RMK_ROW_FEATURE) */
 };
 
 /* Collective. Errors: RMK_EINVAL (slot in use, id outside the vocabulary, rows do not add up), RMK_ELIMIT
@@ -72,13 +76,27 @@ struct rmk_update {
 
 enum rmk_row_kind {
     RMK_ROW_FULL = 0, /* every position of the request */
-    RMK_ROW_WINDOW,   /* query positions against cached keys and values; RMK_EUNSUPPORTED until caches exist */
+    RMK_ROW_WINDOW,   /* positions [window_begin, window_end) against the slot's keys and values, theirs renewed in place */
+    RMK_ROW_FEATURE,  /* dLLM-Cache: refresh_prompt, refresh_gen, else the transfer_ratio least similar rows */
+};
+
+/* FEATURE only: rows chosen by the record instead of by similarity, or the rows that were chosen. One list per layer. */
+struct rmk_feature_choice {
+    const uint32_t *const *rows; /* [layer_count][count], relative to the prompt's end */
+    uint32_t count;
 };
 
 /* One request's forward. */
 struct rmk_row {
     uint32_t slot;
     enum rmk_row_kind kind;
+    bool keep;                    /* FULL: write every position's keys and values into the extent */
+    uint32_t window_begin;        /* WINDOW: absolute positions */
+    uint32_t window_end;
+    bool refresh_prompt;          /* FEATURE */
+    bool refresh_gen;
+    double transfer_ratio;
+    const struct rmk_feature_choice *replay; /* FEATURE: [1 + cfg]; NULL: choose by similarity */
     float cfg_scale;              /* > 0: a second pass with rows 0..P-1 replaced by the mask embedding */
     const struct rmk_update *updates;
     uint32_t update_count;

@@ -11,6 +11,7 @@
 #include "common/clock.h"
 #include "common/limits.h"
 #include "common/log.h"
+#include "common/process.h"
 #include "model/safetensors.h"
 #include "model/spec.h"
 #include "model/tokenizer.h"
@@ -101,6 +102,11 @@ static void on_failed(void *context, const struct rmk_staging_item *item, enum r
 
 /* ---- epochs ---------------------------------------------------------------------------------------------------------------- */
 
+static const char *comm_kind(const struct serve *serve)
+{
+    return serve->options.size == 1 ? "self" : "cpu";
+}
+
 static void abort_comm(struct serve *serve)
 {
     pthread_mutex_lock(&serve->mutex);
@@ -185,7 +191,7 @@ static void post_form(struct serve *serve, const struct rmk_comm_id *id)
     form->serve = serve;
     form->id = *id;
     form->options = (struct rmk_comm_options){
-        .kind = serve->options.size == 1 ? "self" : "cpu",
+        .kind = comm_kind(serve),
         .rank = serve->options.rank,
         .size = serve->options.size,
         .epoch = serve->epoch,
@@ -215,7 +221,7 @@ static void on_form(struct serve *serve, const Remask__Cluster__V1__Form *form)
     if (serve->options.rank != 0) {
         return; /* Bootstrap brings the id */
     }
-    if (serve->options.size > 1 && rmk_comm_id_make("cpu", &id, &why) != RMK_OK) {
+    if (rmk_comm_id_make(comm_kind(serve), &id, &why) != RMK_OK) {
         send_fault(serve, form->epoch, why.text);
         return;
     }
@@ -550,7 +556,7 @@ int rmk_text_serve(const struct rmk_text_serve_options *options)
     (void)uv_loop_init(&serve->loop);
     if (load_model(serve, &why) != RMK_OK) {
         rmk_log(RMK_LOG_ERROR, "text", "cannot load the model", "why=%s", why.text);
-        status = 78; /* EX_CONFIG */
+        status = RMK_EXIT_CONFIG;
         goto out;
     }
     rmk_runner_describe(serve->runner, plan, sizeof(plan));

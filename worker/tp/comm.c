@@ -30,7 +30,9 @@ enum rmk_err rmk_comm_id_make(const char *kind, struct rmk_comm_id *out_id, stru
         goto out;
     }
     (void)strncpy((char *)id.bytes, found->name, RMK_COMM_KIND_BYTES - 1);
-    RMK_TRY(found->id_make(&id, why));
+    if (found->id_make != NULL) {
+        RMK_TRY(found->id_make(&id, why));
+    }
     *out_id = id;
 out:
     return err;
@@ -45,7 +47,8 @@ enum rmk_err rmk_comm_create(const struct rmk_comm_options *options, const struc
         return rmk_fail(why, RMK_EINVAL,
                         "there is no communicator of kind '%.40s': use self or cpu", options->kind);
     }
-    if (strncmp((const char *)id->bytes, kind->name, RMK_COMM_KIND_BYTES) != 0) {
+    if (kind->id_make != NULL &&
+        strncmp((const char *)id->bytes, kind->name, RMK_COMM_KIND_BYTES) != 0) {
         return rmk_fail(why, RMK_EINVAL, "the communicator's id was not made for kind %s",
                         kind->name);
     }

@@ -67,13 +67,6 @@ static const struct rmk_comm_ops ops = {
     .destroy = self_destroy,
 };
 
-static enum rmk_err self_id_make(struct rmk_comm_id *id, struct rmk_why *why)
-{
-    (void)id;
-    (void)why;
-    return RMK_OK;
-}
-
 static enum rmk_err self_create(const struct rmk_comm_options *options,
                                 const struct rmk_comm_id *id, struct rmk_comm **out_comm,
                                 struct rmk_why *why)
@@ -93,5 +86,4 @@ static enum rmk_err self_create(const struct rmk_comm_options *options,
     return RMK_OK;
 }
 
-const struct rmk_comm_kind rmk_comm_self = {
-    .name = "self", .id_make = self_id_make, .create = self_create};
+const struct rmk_comm_kind rmk_comm_self = {.name = "self", .create = self_create};

@@ -36,7 +36,7 @@ struct rmk_comm {
 
 struct rmk_comm_kind {
     const char *name;
-    /* Fill id->bytes from RMK_COMM_KIND_BYTES on. */
+    /* Fill id->bytes from RMK_COMM_KIND_BYTES on. NULL: ranks of this kind need no id to meet. */
     enum rmk_err (*id_make)(struct rmk_comm_id *id, struct rmk_why *why);
     enum rmk_err (*create)(const struct rmk_comm_options *options, const struct rmk_comm_id *id,
                            struct rmk_comm **out_comm, struct rmk_why *why);

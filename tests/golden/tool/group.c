@@ -27,12 +27,17 @@ struct group {
     void *context;
 };
 
+static const char *comm_kind(const struct group_options *options)
+{
+    return options->size == 1 ? "self" : "cpu";
+}
+
 static enum rmk_err load(struct rank *rank)
 {
     const struct group_options *options = &rank->group->options;
     struct rmk_device_options device = {.backend = options->backend, .act = RMK_F32, .threads = 1};
     struct rmk_comm_options comm = {
-        .kind = options->size == 1 ? "self" : "cpu",
+        .kind = comm_kind(options),
         .rank = rank->number,
         .size = options->size,
         .epoch = 1,
@@ -99,13 +104,11 @@ enum rmk_err group_create(const struct group_options *options, struct group **ou
     group->options = *options;
     group->ranks = calloc(options->size, sizeof(*group->ranks));
     rmk_assert(group->ranks != NULL);
-    if (options->size > 1) {
-        enum rmk_err failed = rmk_comm_id_make("cpu", &group->id, why);
-        if (failed != RMK_OK) {
-            free(group->ranks);
-            free(group);
-            return failed;
-        }
+    enum rmk_err err = rmk_comm_id_make(comm_kind(options), &group->id, why);
+    if (err != RMK_OK) {
+        free(group->ranks);
+        free(group);
+        return err;
     }
     (void)pthread_barrier_init(&group->begin, NULL, options->size + 1);
     (void)pthread_barrier_init(&group->end, NULL, options->size + 1);
@@ -116,7 +119,7 @@ enum rmk_err group_create(const struct group_options *options, struct group **ou
         rmk_assert(failed == 0);
     }
     (void)pthread_barrier_wait(&group->end);
-    enum rmk_err err = first_error(group, why);
+    err = first_error(group, why);
     if (err != RMK_OK) {
         group_destroy(group);
         return err;

@@ -33,7 +33,7 @@ struct replay {
     uint32_t forwards;
     int32_t *ids;
     uint32_t id_count;
-    char why[256];
+    char why[512];
 };
 
 static double number(const json_t *object, const char *key, double fallback)
@@ -333,7 +333,7 @@ static void feed(struct replay *replay, const struct rmk_event *event)
         if (perform_step(replay, &plan, &why) != RMK_OK) {
             replay->finished = true;
             replay->mismatch = true;
-            (void)snprintf(replay->why, sizeof(replay->why), "%s", why.text);
+            (void)snprintf(replay->why, sizeof(replay->why), "%.*s", (int)sizeof(replay->why) - 1, why.text);
             return;
         }
         answer_step(replay, &plan);

@@ -1,0 +1,101 @@
+#include "coordinator/back/plan.h"
+
+#include <xxhash.h>
+
+#include "common/rpc/pack.h"
+#include "coordinator/arena.h"
+#include "coordinator/back/back.h"
+#include "coordinator/engine/engine.h"
+#include "coordinator/front/intake.h"
+#include "remask/cluster/v1/cluster.pb-c.h"
+
+/* protobuf-c wants pointers to mutable memory and only reads it. */
+#define READ_ONLY(type, pointer) ((type *)(uintptr_t)(pointer))
+
+static Remask__Cluster__V1__Open *make_open(const struct rmk_plan_row *row,
+                                            const struct rmk_intake *intake,
+                                            struct rmk_arena *scratch)
+{
+    Remask__Cluster__V1__Open *open = rmk_arena_take(scratch, sizeof(*open));
+    Remask__Cluster__V1__Layout *layout =
+        rmk_arena_take(scratch, intake->piece_count * sizeof(*layout));
+
+    remask__cluster__v1__open__init(open);
+    open->slot = row->slot;
+    open->request = rmk_wire_of_request(row->request);
+    open->prompt_rows = intake->submit.prompt_rows;
+    open->gen_length = intake->submit.gen_length;
+    open->n_suffix = intake->submit.suffix_count;
+    open->suffix = READ_ONLY(int32_t, intake->submit.suffix);
+    open->n_layout = intake->piece_count;
+    open->layout = rmk_arena_take(scratch, intake->piece_count * sizeof(*open->layout));
+    for (uint32_t i = 0; i < intake->piece_count; i++) {
+        const struct rmk_piece *piece = &intake->pieces[i];
+
+        remask__cluster__v1__layout__init(&layout[i]);
+        layout[i].n_ids = piece->id_count;
+        layout[i].ids = intake->ids + piece->id_first;
+        layout[i].item = piece->item;
+        layout[i].rows = piece->rows;
+        open->layout[i] = &layout[i];
+    }
+    return open;
+}
+
+static Remask__Cluster__V1__Row *make_row(const struct rmk_plan_row *row, struct rmk_arena *scratch)
+{
+    Remask__Cluster__V1__Row *out = rmk_arena_take(scratch, sizeof(*out));
+    uint32_t *positions = rmk_arena_take(scratch, row->update_count * sizeof(*positions));
+    int32_t *ids = rmk_arena_take(scratch, row->update_count * sizeof(*ids));
+
+    for (uint32_t i = 0; i < row->update_count; i++) {
+        positions[i] = row->updates[i].position;
+        ids[i] = row->updates[i].id;
+    }
+    remask__cluster__v1__row__init(out);
+    out->request = rmk_wire_of_request(row->request);
+    out->slot = row->slot;
+    out->kind = REMASK__CLUSTER__V1__ROW_KIND__FULL;
+    out->cfg_scale = row->cfg_scale;
+    out->n_update_positions = row->update_count;
+    out->update_positions = positions;
+    out->n_update_ids = row->update_count;
+    out->update_ids = ids;
+    out->n_reads = row->read_count;
+    out->reads = READ_ONLY(uint32_t, row->reads);
+    out->temperature = row->temperature;
+    out->noise = row->golden_noise ? REMASK__CLUSTER__V1__NOISE_KIND__SPLITMIX_REFERENCE
+                                   : REMASK__CLUSTER__V1__NOISE_KIND__PHILOX;
+    out->seed = row->seed;
+    out->forward = row->forward;
+    return out;
+}
+
+uint8_t *rmk_plan_pack(const struct rmk_plan *plan, const struct rmk_intake *const *intakes,
+                       struct rmk_arena *scratch, size_t *out_size)
+{
+    Remask__Cluster__V1__StepPlan step_plan = REMASK__CLUSTER__V1__STEP_PLAN__INIT;
+    Remask__Cluster__V1__CoordinatorMessage message =
+        REMASK__CLUSTER__V1__COORDINATOR_MESSAGE__INIT;
+
+    step_plan.epoch = plan->epoch;
+    step_plan.sequence = plan->sequence;
+    step_plan.n_closes = plan->close_count;
+    step_plan.closes = READ_ONLY(uint32_t, plan->closes);
+    step_plan.opens = rmk_arena_take(scratch, plan->row_count * sizeof(*step_plan.opens));
+    step_plan.rows = rmk_arena_take(scratch, plan->row_count * sizeof(*step_plan.rows));
+    for (uint32_t i = 0; i < plan->row_count; i++) {
+        if (plan->rows[i].open) {
+            step_plan.opens[step_plan.n_opens++] = make_open(&plan->rows[i], intakes[i], scratch);
+        }
+        step_plan.rows[step_plan.n_rows++] = make_row(&plan->rows[i], scratch);
+    }
+    message.kind_case = REMASK__CLUSTER__V1__COORDINATOR_MESSAGE__KIND_STEP_PLAN;
+    message.step_plan = &step_plan;
+    return rmk_pack(&message.base, out_size);
+}
+
+uint64_t rmk_plan_hash(const uint8_t *packed, size_t size)
+{
+    return XXH64(packed, size, 0);
+}

@@ -1,0 +1,500 @@
+#include "coordinator/engine/engine.h"
+
+#include <stdio.h>
+
+#include "tests/unit/coordinator/engine/door.h"
+
+static const struct rmk_engine_limits limits = {
+    .requests_max = 4,
+    .queued_max = 2,
+    .groups_max = 2,
+    .visions_max = 1,
+    .rows_per_plan_max = 1,
+    .retries_max = 1,
+    .plan_timeout_us = 1000000,
+    .encode_timeout_us = 1000000,
+};
+
+static struct door door;
+
+static int begin(void **state)
+{
+    (void)state;
+    door_open(&door, &limits);
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    door_close(&door);
+    return 0;
+}
+
+static struct rmk_submit ask(uint64_t tag)
+{
+    return (struct rmk_submit){
+        .tag = tag,
+        .prompt_rows = 3,
+        .mask_id = 99,
+        .gen_length = 2,
+        .block_length = 2,
+        .steps = 2,
+    };
+}
+
+static struct rmk_request_id submit(uint64_t tag)
+{
+    struct rmk_submit asked = ask(tag);
+
+    door_submit(&door, &asked);
+    const struct rmk_action *accepted = door_find(&door, RMK_ACTION_ACCEPTED);
+    assert_non_null(accepted);
+    assert_int_equal(accepted->tag, tag);
+    return accepted->request;
+}
+
+/* Answer the plan of the last step: token 5 everywhere. */
+static void answer(uint32_t group, uint64_t epoch, uint64_t sequence,
+                   const struct rmk_plan_row *row)
+{
+    struct rmk_guess guesses[8];
+    struct rmk_row_result result = {
+        .request = row->request,
+        .guesses = guesses,
+        .guess_count = row->read_count,
+    };
+
+    for (uint32_t i = 0; i < row->read_count; i++) {
+        guesses[i] = (struct rmk_guess){(int32_t)row->reads[i] - 3, 5, 0.5};
+    }
+    door_step(&door, (struct rmk_event){
+                         .kind = RMK_EVENT_STEP_DONE,
+                         .step = {.group = group,
+                                  .epoch = epoch,
+                                  .sequence = sequence,
+                                  .rows = &result,
+                                  .row_count = 1,
+                                  .compute_us = 10},
+                     });
+}
+
+static void a_request_runs_to_its_end(void **state)
+{
+    struct rmk_engine_counts counts;
+
+    (void)state;
+    door_group_up(&door, 0, 1, 1, 100);
+    struct rmk_request_id id = submit(7);
+    for (uint64_t round = 1; round <= 2; round++) {
+        const struct rmk_action *run = door_find(&door, RMK_ACTION_RUN_STEP);
+        assert_non_null(run);
+        assert_int_equal(run->plan.sequence, round);
+        assert_int_equal(run->plan.rows[0].open, round == 1);
+        assert_int_equal(run->plan.rows[0].update_count, round - 1);
+        door.now_us += 100;
+        answer(0, 1, round, &run->plan.rows[0]);
+    }
+    const struct rmk_action *finish = door_find(&door, RMK_ACTION_FINISH);
+    assert_non_null(finish);
+    assert_int_equal(finish->tag, 7);
+    assert_int_equal(finish->request.index, id.index);
+    assert_int_equal(finish->finish.reason, RMK_FINISH_LENGTH);
+    assert_int_equal(finish->finish.id_count, 2);
+    assert_int_equal(finish->finish.ids[1], 5);
+    assert_int_equal(finish->finish.usage.forwards, 2);
+    assert_int_equal(finish->finish.usage.committed, 2);
+    assert_int_equal(finish->finish.usage.compute_us, 20);
+    assert_int_equal(finish->finish.usage.first_commit_us, 100);
+    assert_int_equal(finish->finish.usage.total_us, 200);
+    const struct rmk_action *release = door_find(&door, RMK_ACTION_RELEASE);
+    assert_non_null(release);
+    assert_true(release > finish);
+    rmk_engine_count(door.engine, &counts);
+    assert_int_equal(counts.open, 0);
+    assert_int_equal(counts.rounds, 2);
+    assert_int_equal(counts.commits, 2);
+    assert_int_equal(counts.finished[RMK_FINISH_LENGTH], 1);
+}
+
+static void a_wrong_request_is_an_answer(void **state)
+{
+    struct rmk_submit asked = ask(9);
+
+    (void)state;
+    asked.block_length = 3;
+    door_submit(&door, &asked);
+    const struct rmk_action *finish = door_find(&door, RMK_ACTION_FINISH);
+    assert_non_null(finish);
+    assert_int_equal(finish->tag, 9);
+    assert_int_equal(finish->finish.reason, RMK_FINISH_REFUSED);
+    assert_int_equal(finish->finish.err, RMK_EINVAL);
+    assert_non_null(strstr(finish->finish.why, "block_length"));
+    assert_int_equal(finish->finish.retry_after_us, 0);
+    assert_null(door_find(&door, RMK_ACTION_ACCEPTED));
+}
+
+static void a_full_queue_refuses_with_a_hint(void **state)
+{
+    struct rmk_submit asked = ask(3);
+
+    (void)state;
+    (void)submit(1);
+    (void)submit(2);
+    door_submit(&door, &asked);
+    const struct rmk_action *finish = door_find(&door, RMK_ACTION_FINISH);
+    assert_non_null(finish);
+    assert_int_equal(finish->finish.err, RMK_ELIMIT);
+    assert_true(finish->finish.retry_after_us > 0);
+}
+
+static void what_no_group_can_hold_is_refused_or_fails_when_that_is_known(void **state)
+{
+    struct rmk_submit asked = ask(1);
+
+    (void)state;
+    asked.prompt_rows = 200;
+    door_submit(&door, &asked);
+    assert_non_null(door_find(&door, RMK_ACTION_ACCEPTED));
+    door_group_up(&door, 0, 1, 1, 100);
+    const struct rmk_action *finish = door_find(&door, RMK_ACTION_FINISH);
+    assert_non_null(finish);
+    assert_int_equal(finish->finish.reason, RMK_FINISH_FAILED);
+    assert_non_null(strstr(finish->finish.why, "202 rows"));
+    door_submit(&door, &asked);
+    finish = door_find(&door, RMK_ACTION_FINISH);
+    assert_non_null(finish);
+    assert_int_equal(finish->finish.reason, RMK_FINISH_REFUSED);
+    assert_non_null(strstr(finish->finish.why, "largest group takes 100"));
+}
+
+static void a_late_answer_finds_nobody_at_home(void **state)
+{
+    (void)state;
+    door_group_up(&door, 0, 1, 1, 100);
+    struct rmk_request_id id = submit(1);
+    struct rmk_plan_row row = door_find(&door, RMK_ACTION_RUN_STEP)->plan.rows[0];
+    uint32_t reads[2] = {row.reads[0], row.reads[1]};
+    row.reads = reads;
+    answer(0, 2, 1, &row); /* another epoch */
+    assert_null(door_find(&door, RMK_ACTION_EMIT));
+    answer(0, 1, 2, &row); /* another plan */
+    assert_null(door_find(&door, RMK_ACTION_EMIT));
+    answer(1, 1, 1, &row); /* a group that is not up */
+    assert_null(door_find(&door, RMK_ACTION_EMIT));
+    door_step(&door, (struct rmk_event){.kind = RMK_EVENT_CANCEL, .request = id});
+    assert_int_equal(door_find(&door, RMK_ACTION_FINISH)->finish.reason, RMK_FINISH_CANCELLED);
+    answer(0, 1, 1, &row); /* its request has ended */
+    assert_null(door_find(&door, RMK_ACTION_EMIT));
+    struct rmk_request_id next = submit(2);
+    assert_int_equal(next.index, id.index);
+    assert_int_not_equal(next.generation, id.generation);
+    answer(0, 1, 1, &row); /* the same answer once more, while another request has the place */
+    assert_null(door_find(&door, RMK_ACTION_EMIT));
+    door_step(&door, (struct rmk_event){.kind = RMK_EVENT_CANCEL, .request = id});
+    assert_null(door_find(&door, RMK_ACTION_FINISH));
+}
+
+static void a_poisoned_row_fails_its_request_only(void **state)
+{
+    (void)state;
+    door_group_up(&door, 0, 1, 2, 100);
+    (void)submit(1);
+    const struct rmk_action *run = door_find(&door, RMK_ACTION_RUN_STEP);
+    struct rmk_row_result result = {.request = run->plan.rows[0].request, .poisoned = true};
+    (void)submit(2);
+    door_step(&door,
+              (struct rmk_event){
+                  .kind = RMK_EVENT_STEP_DONE,
+                  .step = {.group = 0, .epoch = 1, .sequence = 1, .rows = &result, .row_count = 1},
+              });
+    const struct rmk_action *finish = door_find(&door, RMK_ACTION_FINISH);
+    assert_non_null(finish);
+    assert_int_equal(finish->tag, 1);
+    assert_int_equal(finish->finish.err, RMK_EINTERNAL);
+    assert_non_null(door_find(&door, RMK_ACTION_RUN_STEP)); /* the other one goes on */
+}
+
+/* retries_max is 1: the second loss that it took part in is one too many. */
+static void a_request_gives_up_after_too_many_losses_of_its_own(void **state)
+{
+    (void)state;
+    (void)submit(1);
+    for (uint64_t epoch = 1; epoch <= 2; epoch++) {
+        door_group_up(&door, 0, epoch, 1, 100);
+        assert_non_null(door_find(&door, RMK_ACTION_RUN_STEP));
+        door_step(&door, (struct rmk_event){
+                             .kind = RMK_EVENT_GROUP_DOWN,
+                             .group = {.group = 0, .epoch = epoch},
+                         });
+    }
+    const struct rmk_action *finish = door_find(&door, RMK_ACTION_FINISH);
+    assert_non_null(finish);
+    assert_int_equal(finish->finish.err, RMK_EUNAVAILABLE);
+    assert_non_null(strstr(finish->finish.why, "gave up after 2 losses"));
+}
+
+/* retries_max is 1, and two pictures were being encoded: still one loss. */
+static void a_lost_worker_is_one_loss_however_many_pictures_it_had(void **state)
+{
+    struct rmk_item items[2] = {{.key = {1}, .rows = 1}, {.key = {2}, .rows = 1}};
+    struct rmk_submit asked = ask(1);
+    uint32_t encodes = 0;
+
+    (void)state;
+    asked.items = items;
+    asked.item_count = 2;
+    struct rmk_event up = {
+        .kind = RMK_EVENT_VISION_UP,
+        .vision = {.vision = 0, .epoch = 1, .parallel_max = 2},
+    };
+    door_step(&door, up);
+    door_submit(&door, &asked);
+    door_step(&door, (struct rmk_event){.kind = RMK_EVENT_VISION_DOWN,
+                                        .vision = {.vision = 0, .epoch = 1}});
+    assert_null(door_find(&door, RMK_ACTION_FINISH));
+    up.vision.epoch = 2;
+    door_step(&door, up);
+    for (uint32_t i = 0; i < door.actions.count; i++) {
+        encodes += door.actions.items[i].kind == RMK_ACTION_ENCODE;
+    }
+    assert_int_equal(encodes, 2);
+}
+
+static void waiting_without_a_group_never_fails_by_itself(void **state)
+{
+    (void)state;
+    (void)submit(1);
+    for (int i = 0; i < 100; i++) {
+        door.now_us += 1000000000;
+        door_step(&door, (struct rmk_event){.kind = RMK_EVENT_TICK});
+        assert_int_equal(door.actions.count, 0);
+    }
+    door_group_up(&door, 0, 1, 1, 100);
+    assert_non_null(door_find(&door, RMK_ACTION_RUN_STEP));
+}
+
+static void an_unanswered_plan_dissolves_the_group_at_its_deadline(void **state)
+{
+    (void)state;
+    door_group_up(&door, 0, 1, 1, 100);
+    (void)submit(1);
+    const struct rmk_action *timer = door_find(&door, RMK_ACTION_SET_TIMER);
+    assert_non_null(timer);
+    assert_int_equal(timer->timer_us, door.now_us + limits.plan_timeout_us);
+    door.now_us = timer->timer_us - 1;
+    door_step(&door, (struct rmk_event){.kind = RMK_EVENT_TICK});
+    assert_null(door_find(&door, RMK_ACTION_DISSOLVE));
+    door.now_us++;
+    door_step(&door, (struct rmk_event){.kind = RMK_EVENT_TICK});
+    const struct rmk_action *dissolve = door_find(&door, RMK_ACTION_DISSOLVE);
+    assert_non_null(dissolve);
+    assert_int_equal(dissolve->place.epoch, 1);
+    door_group_up(&door, 0, 1, 1, 100); /* that epoch is over */
+    assert_null(door_find(&door, RMK_ACTION_RUN_STEP));
+    door_group_up(&door, 0, 2, 1, 100);
+    assert_non_null(door_find(&door, RMK_ACTION_RUN_STEP));
+}
+
+static void an_answer_that_has_arrived_beats_its_own_timeout(void **state)
+{
+    (void)state;
+    door_group_up(&door, 0, 1, 1, 100);
+    (void)submit(1);
+    struct rmk_plan_row row = door_find(&door, RMK_ACTION_RUN_STEP)->plan.rows[0];
+    door.now_us += 2 * limits.plan_timeout_us;
+    answer(0, 1, 1, &row);
+    assert_null(door_find(&door, RMK_ACTION_DISSOLVE));
+    assert_non_null(door_find(&door, RMK_ACTION_EMIT));
+}
+
+static void a_clock_that_steps_back_moves_no_deadline(void **state)
+{
+    struct rmk_submit asked = ask(1);
+
+    (void)state;
+    asked.deadline_us = door.now_us + 500;
+    door_submit(&door, &asked);
+    door.now_us -= 900;
+    door_step(&door, (struct rmk_event){.kind = RMK_EVENT_TICK});
+    assert_null(door_find(&door, RMK_ACTION_FINISH));
+    door.now_us += 1400;
+    door_step(&door, (struct rmk_event){.kind = RMK_EVENT_TICK});
+    assert_int_equal(door_find(&door, RMK_ACTION_FINISH)->finish.reason, RMK_FINISH_DEADLINE);
+}
+
+static void trace_line(void *context, const char *line)
+{
+    (void)snprintf(context, 256, "%s", line);
+}
+
+static void every_decision_writes_one_line(void **state)
+{
+    char last[256] = "";
+
+    (void)state;
+    rmk_engine_trace(door.engine, trace_line, last);
+    (void)submit(4);
+    assert_string_equal(last,
+                        "t=1000 accept req=0.1 tag=4 lane=online tenant=0 rows=5 items=0 gen=2");
+    rmk_engine_trace(door.engine, NULL, NULL);
+    (void)submit(5);
+    assert_non_null(strstr(last, "tag=4"));
+}
+
+/* Memory is what a coordinator with the largest limits sets aside; a page is only used once a
+ * request needs it. */
+static void the_largest_limits_fit_into_the_memory_of_a_small_machine(void **state)
+{
+    static const struct rmk_engine_limits largest = {
+        .requests_max = RMK_REQUESTS_MAX,
+        .queued_max = RMK_REQUESTS_MAX,
+        .groups_max = RMK_GROUPS_MAX,
+        .visions_max = RMK_VISION_MAX,
+        .rows_per_plan_max = RMK_GROUP_SLOTS_MAX,
+        .retries_max = RMK_RETRIES_MAX,
+        .plan_timeout_us = 1,
+        .encode_timeout_us = 1,
+    };
+
+    (void)state;
+    assert_true(rmk_engine_bytes(&largest) < (size_t)256 << 20);
+}
+
+/* Many requests end in one step: every one of them is told. */
+static void a_step_has_room_for_all_that_one_event_can_cause(void **state)
+{
+    static const struct rmk_engine_limits many = {
+        .requests_max = 600,
+        .queued_max = 600,
+        .groups_max = 1,
+        .visions_max = 1,
+        .rows_per_plan_max = 1,
+        .plan_timeout_us = 1000000,
+        .encode_timeout_us = 1000000,
+    };
+    struct door wide = {0};
+    uint32_t finished = 0;
+
+    (void)state;
+    door_open(&wide, &many);
+    for (uint64_t tag = 0; tag < 600; tag++) {
+        struct rmk_submit asked = ask(tag);
+        asked.deadline_us = 5000000;
+        door_submit(&wide, &asked);
+    }
+    door_group_up(&wide, 0, 1, RMK_GROUP_SLOTS_MAX, 100);
+    wide.now_us = 5000000;
+    door_step(&wide, (struct rmk_event){.kind = RMK_EVENT_TICK});
+    for (uint32_t i = 0; i < wide.actions.count; i++) {
+        finished += wide.actions.items[i].kind == RMK_ACTION_FINISH;
+    }
+    assert_int_equal(finished, 600);
+    door_close(&wide);
+}
+
+/* Sixty requests about the same sixteen pictures get their slots at once: 960 prefetches, more than
+ * one step has room for. The rest goes on with ticks that are due at once. */
+static void what_does_not_fit_into_a_step_goes_on_at_once(void **state)
+{
+    enum {
+        ASKS = 60,
+        VISIONS = 8,
+    };
+    static const struct rmk_engine_limits many = {
+        .requests_max = ASKS,
+        .queued_max = ASKS,
+        .groups_max = 1,
+        .visions_max = VISIONS,
+        .rows_per_plan_max = 1,
+        .plan_timeout_us = 1000000,
+        .encode_timeout_us = 1000000,
+    };
+    struct rmk_item items[RMK_ITEMS_MAX] = {0};
+    struct rmk_submit asked = ask(0);
+    struct door wide = {0};
+    struct rmk_action encodes[RMK_ITEMS_MAX];
+    uint32_t encode_count = 0;
+    uint32_t fetches = 0;
+    uint32_t steps = 0;
+    const struct rmk_action *timer;
+
+    (void)state;
+    door_open(&wide, &many);
+    for (uint32_t i = 0; i < VISIONS; i++) {
+        door_step(&wide, (struct rmk_event){
+                             .kind = RMK_EVENT_VISION_UP,
+                             .vision = {.vision = i, .epoch = 1, .parallel_max = 16},
+                         });
+    }
+    for (uint32_t i = 0; i < RMK_ITEMS_MAX; i++) {
+        items[i].key[0] = (uint8_t)(i + 1);
+    }
+    asked.items = items;
+    asked.item_count = RMK_ITEMS_MAX;
+    for (uint64_t tag = 0; tag < ASKS; tag++) {
+        asked.tag = tag;
+        door_submit(&wide, &asked);
+        for (uint32_t i = 0; i < wide.actions.count; i++) {
+            if (wide.actions.items[i].kind == RMK_ACTION_ENCODE) {
+                assert_true(encode_count <
+                            RMK_ITEMS_MAX); /* one for each picture, however many ask */
+                encodes[encode_count++] = wide.actions.items[i];
+            }
+        }
+    }
+    assert_int_equal(encode_count, RMK_ITEMS_MAX);
+    for (uint32_t i = 0; i < encode_count; i++) {
+        door_step(&wide, (struct rmk_event){
+                             .kind = RMK_EVENT_FEATURES_READY,
+                             .features = {.request = encodes[i].request,
+                                          .item = encodes[i].place.item,
+                                          .vision = encodes[i].place.vision,
+                                          .vision_epoch = 1},
+                         });
+    }
+    door_group_up(&wide, 0, 1, ASKS, 100);
+    do {
+        for (uint32_t i = 0; i < wide.actions.count; i++) {
+            fetches += wide.actions.items[i].kind == RMK_ACTION_PREFETCH;
+        }
+        steps++;
+        timer = door_find(&wide, RMK_ACTION_SET_TIMER);
+        if (timer == NULL || timer->timer_us > wide.now_us) {
+            break;
+        }
+        door_step(&wide, (struct rmk_event){.kind = RMK_EVENT_TICK});
+    } while (steps < 10);
+    assert_int_equal(fetches, ASKS * RMK_ITEMS_MAX);
+    assert_true(steps > 1);
+    door_close(&wide);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_request_runs_to_its_end, begin, end),
+        cmocka_unit_test_setup_teardown(a_wrong_request_is_an_answer, begin, end),
+        cmocka_unit_test_setup_teardown(a_full_queue_refuses_with_a_hint, begin, end),
+        cmocka_unit_test_setup_teardown(
+            what_no_group_can_hold_is_refused_or_fails_when_that_is_known, begin, end),
+        cmocka_unit_test_setup_teardown(a_late_answer_finds_nobody_at_home, begin, end),
+        cmocka_unit_test_setup_teardown(a_poisoned_row_fails_its_request_only, begin, end),
+        cmocka_unit_test_setup_teardown(a_request_gives_up_after_too_many_losses_of_its_own, begin,
+                                        end),
+        cmocka_unit_test_setup_teardown(a_lost_worker_is_one_loss_however_many_pictures_it_had,
+                                        begin, end),
+        cmocka_unit_test_setup_teardown(waiting_without_a_group_never_fails_by_itself, begin, end),
+        cmocka_unit_test_setup_teardown(an_unanswered_plan_dissolves_the_group_at_its_deadline,
+                                        begin, end),
+        cmocka_unit_test_setup_teardown(an_answer_that_has_arrived_beats_its_own_timeout, begin,
+                                        end),
+        cmocka_unit_test_setup_teardown(a_clock_that_steps_back_moves_no_deadline, begin, end),
+        cmocka_unit_test_setup_teardown(every_decision_writes_one_line, begin, end),
+        cmocka_unit_test(the_largest_limits_fit_into_the_memory_of_a_small_machine),
+        cmocka_unit_test(a_step_has_room_for_all_that_one_event_can_cause),
+        cmocka_unit_test(what_does_not_fit_into_a_step_goes_on_at_once),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
