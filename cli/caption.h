@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/bytes.h"
 #include "common/config.h"
 #include "common/err.h"
 #include "common/rpc/rpc.h"
@@ -47,6 +48,7 @@ struct rmk_caption_job {
     size_t path_count;
     /* filled in */
     Remask__V1__GenerateResult *result; /* NULL: `status` and `why` say why not */
+    struct rmk_bytes text;              /* the result's, malloc'ed: it may hold NULs */
     int status;
     struct rmk_why why;
     bool done;
@@ -68,6 +70,6 @@ void rmk_caption_print(const struct rmk_caption_options *options,
                        const struct rmk_caption_job *job);
 /* A piece of settled text of a job whose turn it is (--stream). */
 void rmk_caption_print_piece(const struct rmk_caption_options *options, struct rmk_caption_job *job,
-                             const char *text);
+                             struct rmk_bytes text);
 
 #endif

@@ -59,7 +59,7 @@ static void print_result_json(const struct rmk_caption_job *job)
         (void)json_array_append_new(ids, json_integer(result->ids[i]));
     }
     (void)json_object_set_new(line, "image", images_json(job));
-    (void)json_object_set_new(line, "text", rmk_json_text(result->text));
+    (void)json_object_set_new(line, "text", rmk_json_bytes(job->text));
     (void)json_object_set_new(line, "ids", ids);
     (void)json_object_set_new(line, "finish_reason", rmk_json_text(result->finish_reason));
     (void)json_object_set_new(line, "usage",
@@ -110,16 +110,16 @@ static void print_label(const struct rmk_caption_options *options,
 }
 
 void rmk_caption_print_piece(const struct rmk_caption_options *options, struct rmk_caption_job *job,
-                             const char *text)
+                             struct rmk_bytes text)
 {
-    if (text[0] == '\0') {
+    if (text.size == 0) {
         return;
     }
     if (options->json) {
         json_t *line = json_object();
 
         (void)json_object_set_new(line, "image", images_json(job));
-        (void)json_object_set_new(line, "delta", rmk_json_text(text));
+        (void)json_object_set_new(line, "delta", rmk_json_bytes(text));
         rmk_json_print_line(line);
         return;
     }
@@ -127,7 +127,7 @@ void rmk_caption_print_piece(const struct rmk_caption_options *options, struct r
         print_label(options, job);
         job->begun = true;
     }
-    (void)fputs(text, stdout);
+    (void)fwrite(text.data, 1, text.size, stdout);
     (void)fflush(stdout);
 }
 
@@ -143,7 +143,7 @@ void rmk_caption_print(const struct rmk_caption_options *options, const struct r
     }
     if (!job->begun) {
         print_label(options, job);
-        (void)fputs(job->result->text, stdout);
+        (void)fwrite(job->text.data, 1, job->text.size, stdout);
     }
     (void)printf("\n");
     if (options->timings && job->result->usage != NULL) {

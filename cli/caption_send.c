@@ -7,7 +7,7 @@
 #include "cli/caption.h"
 #include "cli/cli.h"
 #include "cli/client.h"
-#include "common/rpc/pack.h"
+#include "cli/wire.h"
 
 enum { SIGNAL_COUNT = 2 };
 
@@ -37,6 +37,35 @@ struct sender {
 
 static void go_on(struct sender *sender);
 
+/* ---- results
+ * ------------------------------------------------------------------------------------------- */
+
+static enum rmk_err keep_result(struct rmk_caption_job *job, Remask__V1__GenerateEvent *event,
+                                struct rmk_bytes text)
+{
+    uint8_t *copy = malloc(text.size + 1);
+
+    if (copy == NULL) {
+        return rmk_fail(&job->why, RMK_ELIMIT, "no memory for an answer of %zu bytes", text.size);
+    }
+    if (text.size > 0) {
+        memcpy(copy, text.data, text.size);
+    }
+    job->text = rmk_bytes_of(copy, text.size);
+    job->result = event->result;
+    event->kind_case = REMASK__V1__GENERATE_EVENT__KIND__NOT_SET; /* the job's now */
+    return RMK_OK;
+}
+
+static void drop_result(struct rmk_caption_job *job)
+{
+    if (job->result != NULL) {
+        remask__v1__generate_result__free_unpacked(job->result, NULL);
+        free((void *)(uintptr_t)job->text.data);
+        job->result = NULL;
+    }
+}
+
 /* ---- printing in order
  * ---------------------------------------------------------------------------- */
 
@@ -50,43 +79,42 @@ static void print_ready(struct sender *sender)
         }
         sender->failed += job->result == NULL;
         sender->unreachable += job->result == NULL && job->status == RMK_STATUS_UNAVAILABLE;
-        if (job->result != NULL) {
-            remask__v1__generate_result__free_unpacked(job->result, NULL);
-            job->result = NULL;
-        }
+        drop_result(job);
     }
 }
 
 /* ---- a call
  * ---------------------------------------------------------------------------------------- */
 
+/* Not rmk_unpack, which takes no NULs in strings: an answer may well have some. */
 static void on_message(struct rmk_rpc_call *call, struct rmk_bytes bytes, void *context)
 {
+    static const uint32_t piece_path[] = {2, 1};  /* GenerateEvent.text, TextDelta.text */
+    static const uint32_t result_path[] = {4, 2}; /* GenerateEvent.result, GenerateResult.text */
     struct flight *flight = context;
     struct rmk_caption_job *job = flight->job;
-    ProtobufCMessage *message = NULL;
+    enum rmk_err err = RMK_OK;
 
     if (job->status != RMK_STATUS_OK) {
         return;
     }
-    enum rmk_err err =
-        rmk_unpack(&remask__v1__generate_event__descriptor, bytes, &message, &job->why);
+    Remask__V1__GenerateEvent *event =
+        remask__v1__generate_event__unpack(NULL, bytes.size, bytes.data);
+    if (event == NULL) {
+        err = rmk_fail(&job->why, RMK_EINTERNAL, "the server's answer is no message");
+    } else if (event->kind_case == REMASK__V1__GENERATE_EVENT__KIND_TEXT &&
+               flight->sender->options->stream) {
+        rmk_caption_print_piece(flight->sender->options, job, rmk_wire_find(bytes, piece_path, 2));
+    } else if (event->kind_case == REMASK__V1__GENERATE_EVENT__KIND_RESULT && job->result == NULL) {
+        err = keep_result(job, event, rmk_wire_find(bytes, result_path, 2));
+    }
     if (err != RMK_OK) {
-        rmk_why_context(&job->why, "the server's answer");
-        job->status = RMK_STATUS_INTERNAL;
+        job->status = (int)rmk_status_of(err);
         rmk_rpc_call_cancel(call);
-        return;
     }
-    Remask__V1__GenerateEvent *event = (Remask__V1__GenerateEvent *)message;
-    if (event->kind_case == REMASK__V1__GENERATE_EVENT__KIND_TEXT &&
-        flight->sender->options->stream) {
-        rmk_caption_print_piece(flight->sender->options, job, event->text->text);
+    if (event != NULL) {
+        remask__v1__generate_event__free_unpacked(event, NULL);
     }
-    if (event->kind_case == REMASK__V1__GENERATE_EVENT__KIND_RESULT && job->result == NULL) {
-        job->result = event->result;
-        event->kind_case = REMASK__V1__GENERATE_EVENT__KIND__NOT_SET; /* the job's now */
-    }
-    remask__v1__generate_event__free_unpacked(event, NULL);
 }
 
 static void on_done(struct rmk_rpc_call *call, int status, const char *message, void *context)
@@ -103,9 +131,8 @@ static void on_done(struct rmk_rpc_call *call, int status, const char *message, 
         job->status = RMK_STATUS_INTERNAL;
         (void)rmk_fail(&job->why, RMK_EINTERNAL, "the server ended the stream without a result");
     }
-    if (job->status != RMK_STATUS_OK && job->result != NULL) {
-        remask__v1__generate_result__free_unpacked(job->result, NULL);
-        job->result = NULL;
+    if (job->status != RMK_STATUS_OK) {
+        drop_result(job);
     }
     job->done = true;
     flight->call = NULL;

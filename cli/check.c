@@ -175,7 +175,8 @@ static int run(const char *dir, const char *vision_dir)
     rmk_checkpoint_close(check.tower);
     if (check.failed > 0) {
         (void)fflush(stdout);
-        (void)fprintf(stderr, "remask check: %s: %u checks failed\n", dir, check.failed);
+        (void)fprintf(stderr, "remask check: %s: %u check%s failed\n", dir, check.failed,
+                      check.failed == 1 ? "" : "s");
         return RMK_EXIT_DATA;
     }
     return RMK_EXIT_OK;

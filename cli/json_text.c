@@ -8,8 +8,12 @@
 
 json_t *rmk_json_text(const char *text)
 {
+    return rmk_json_bytes(rmk_bytes_text(text));
+}
+
+json_t *rmk_json_bytes(struct rmk_bytes rest)
+{
     static const char replacement[] = "\xef\xbf\xbd";
-    struct rmk_bytes rest = rmk_bytes_text(text);
     char *clean = malloc(3 * rest.size + 1);
     size_t size = 0;
 

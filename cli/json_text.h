@@ -5,8 +5,11 @@
 
 #include <jansson.h>
 
-/* A new reference; NULL: no memory. */
+#include "common/bytes.h"
+
+/* A new reference; NULL: no memory. Bytes may hold NULs. */
 json_t *rmk_json_text(const char *text);
+json_t *rmk_json_bytes(struct rmk_bytes text);
 
 /* One compact line on standard output. Takes the reference. */
 void rmk_json_print_line(json_t *value);

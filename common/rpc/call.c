@@ -48,6 +48,7 @@ struct rmk_rpc_call {
     struct outgoing *sending;
     bool send_pending;
     size_t queued_bytes;
+    size_t queue_mark; /* 0: RMK_RPC_QUEUE_BYTES */
     bool above_mark;
     bool headers_sent;
     bool end_wanted; /* server: finish; client: half close */
@@ -95,8 +96,7 @@ static void start_batch(struct rmk_rpc_call *call, struct rmk_rpc_op *op, const 
     call->ops_pending++;
 }
 
-/* ---- birth and death ---------------------------------------------------------------------------
- */
+/* ---- birth and death ----------------------------------------------------------------------- */
 
 static struct rmk_rpc_call *create_call(struct rmk_rpc *rpc, grpc_call *core)
 {
@@ -194,8 +194,7 @@ static void on_close_complete(struct rmk_rpc_op *op, void *owner, bool ok)
     check_done(call);
 }
 
-/* ---- reading -----------------------------------------------------------------------------------
- */
+/* ---- reading ------------------------------------------------------------------------------- */
 
 static void deliver_message(struct rmk_rpc_call *call, grpc_byte_buffer *buffer)
 {
@@ -282,8 +281,7 @@ void rmk_rpc_call_resume(struct rmk_rpc_call *call)
     }
 }
 
-/* ---- sending -----------------------------------------------------------------------------------
- */
+/* ---- sending ------------------------------------------------------------------------------- */
 
 static void on_send_complete(struct rmk_rpc_op *op, void *owner, bool ok);
 
@@ -352,6 +350,11 @@ void rmk_rpc_call_flush(struct rmk_rpc_call *call)
     }
 }
 
+static size_t mark_of(const struct rmk_rpc_call *call)
+{
+    return call->queue_mark != 0 ? call->queue_mark : RMK_RPC_QUEUE_BYTES;
+}
+
 static void on_send_complete(struct rmk_rpc_op *op, void *owner, bool ok)
 {
     struct rmk_rpc_call *call = owner;
@@ -369,7 +372,7 @@ static void on_send_complete(struct rmk_rpc_op *op, void *owner, bool ok)
         drop_queue(call);
     }
     rmk_rpc_call_flush(call);
-    if (call->above_mark && call->queued_bytes < RMK_RPC_QUEUE_BYTES / 2 && may_send(call)) {
+    if (call->above_mark && call->queued_bytes < mark_of(call) / 2 && may_send(call)) {
         call->above_mark = false;
         if (call->events.on_writable != NULL) {
             call->events.on_writable(call, call->context);
@@ -392,7 +395,7 @@ bool rmk_rpc_call_send_slice(struct rmk_rpc_call *call, grpc_slice slice)
     grpc_slice_unref(slice);
     rmk_list_append(&call->queue, &outgoing->link);
     call->queued_bytes += outgoing->size;
-    call->above_mark = call->above_mark || call->queued_bytes > RMK_RPC_QUEUE_BYTES;
+    call->above_mark = call->above_mark || call->queued_bytes > mark_of(call);
     mark_dirty(call);
     return !call->above_mark;
 }
@@ -401,6 +404,11 @@ bool rmk_rpc_call_send(struct rmk_rpc_call *call, struct rmk_bytes message)
 {
     return rmk_rpc_call_send_slice(
         call, grpc_slice_from_copied_buffer((const char *)message.data, message.size));
+}
+
+void rmk_rpc_call_set_mark(struct rmk_rpc_call *call, size_t bytes)
+{
+    call->queue_mark = bytes;
 }
 
 size_t rmk_rpc_call_queued_bytes(const struct rmk_rpc_call *call)
@@ -438,8 +446,7 @@ void rmk_rpc_call_cancel(struct rmk_rpc_call *call)
     rmk_assert(error == GRPC_CALL_OK);
 }
 
-/* ---- a server's call ----------------------------------------------------------------------------
- */
+/* ---- a server's call ----------------------------------------------------------------------- */
 
 /* Deadlines come on the core's clock; only the distance means something on ours. */
 static uint64_t deadline_of(gpr_timespec deadline)
@@ -483,8 +490,7 @@ void rmk_rpc_call_listen(struct rmk_rpc_call *call, const struct rmk_rpc_events 
     call->context = context;
 }
 
-/* ---- a client's call ----------------------------------------------------------------------------
- */
+/* ---- a client's call ----------------------------------------------------------------------- */
 
 /* Returns the key whose value cannot be sent, or NULL. */
 static const char *add_headers(struct rmk_rpc_call *call, const char *const *metadata)
@@ -541,8 +547,7 @@ struct rmk_rpc_call *rmk_rpc_call_start(struct rmk_rpc *rpc, grpc_call *core, ui
     return call;
 }
 
-/* ---- what a call knows --------------------------------------------------------------------------
- */
+/* ---- what a call knows --------------------------------------------------------------------- */
 
 void *rmk_rpc_call_context(const struct rmk_rpc_call *call)
 {

@@ -69,6 +69,10 @@ static void set_text(ProtobufCMessage *message, uint32_t number, char **member,
 /* ---- Generate, GenerateOnce
  * ---------------------------------------------------------------------------------- */
 
+/* What may wait for a client that does not read: about a hundred rounds' canvases. There may be a
+ * thousand such. */
+enum { CLIENT_QUEUE_BYTES = 256 * 1024 };
+
 struct generate {
     struct rmk_listener listener; /* first: a listener is a generate */
     struct rmk_grpc_api *api;
@@ -325,6 +329,7 @@ static void begin(struct rmk_rpc_call *call, struct rmk_grpc_api *api, bool once
     generate->call = call;
     generate->once = once;
     api->call_count++;
+    rmk_rpc_call_set_mark(call, CLIENT_QUEUE_BYTES);
     rmk_rpc_call_listen(call, &events, generate);
 }
 

@@ -129,6 +129,33 @@ static void canvases_come_when_asked_for(void **state)
     client_deinit(&client);
 }
 
+static void a_client_that_does_not_read_stops_its_rounds_until_it_reads_again(void **state)
+{
+    struct client client;
+    struct ask ask;
+    uint32_t seen = 0;
+    uint32_t quiet = 0;
+
+    (void)state;
+    start();
+    ask_init(&ask, "Write letters.", 1024);
+    ask.request.stream_canvas = true; /* some 15 KB a round: the queue is soon full */
+    client_ask(&client, &world, &ask, 0);
+    rmk_rpc_call_pause(client.call);
+    /* Until no plan has come for a third of a second. */
+    while (quiet < 10) {
+        world_run(&world, 30);
+        quiet = ranks[0].plan_count == seen && seen > 1 ? quiet + 1 : 0;
+        seen = ranks[0].plan_count;
+    }
+    assert_true(seen < 1024);
+    assert_false(client.ended);
+    rmk_rpc_call_resume(client.call);
+    client_wait(&client);
+    expect_answer(&client, 1024);
+    client_deinit(&client);
+}
+
 static void a_stop_in_the_text_cuts_before_it_and_spares_rounds(void **state)
 {
     char *stops[] = {"kl"};
@@ -390,6 +417,7 @@ int main(void)
         TEST(health_serves_only_after_the_warm_up),
         TEST(an_answer_streams_as_it_settles_and_equals_the_result),
         TEST(canvases_come_when_asked_for),
+        TEST(a_client_that_does_not_read_stops_its_rounds_until_it_reads_again),
         TEST(a_stop_in_the_text_cuts_before_it_and_spares_rounds),
         TEST(bad_requests_are_refused_in_words),
         TEST(a_request_larger_than_every_group_is_refused_with_numbers),
