@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/limits.h"
 #include "worker/text/rope.h"
 #include "worker/text/runner_state.h"
 
@@ -419,6 +420,28 @@ out:
     return err;
 }
 
+/* All ranks have the same extents, or none: a rank with less memory than the others says so here. */
+static enum rmk_err agree_on_room(struct rmk_runner *runner, bool has_room, struct rmk_why *why)
+{
+    const uint32_t mine = has_room;
+    uint32_t all[RMK_TP_RANKS_MAX];
+    enum rmk_err err = RMK_OK;
+
+    if (runner->exchange.comm == NULL) {
+        goto out;
+    }
+    RMK_TRY(rmk_comm_all_gather(runner->exchange.comm, &mine, sizeof(mine), all, why));
+    for (uint32_t rank = 0; has_room && rank < runner->options.size; rank++) {
+        if (all[rank] == 0) {
+            err = rmk_fail(why, RMK_ELIMIT, "rank %u has no room to keep what the request needs",
+                           rank);
+            goto out;
+        }
+    }
+out:
+    return err;
+}
+
 /* Extents for the request and, under guidance, for its second pass. */
 static enum rmk_err reserve_caches(struct rmk_runner *runner, const struct rmk_open *open,
                                    struct rmk_why *why)
@@ -426,11 +449,16 @@ static enum rmk_err reserve_caches(struct rmk_runner *runner, const struct rmk_o
     struct rmk_slot *slot = &runner->slots[open->slot];
     const uint32_t total = open->prompt_rows + open->gen_length + open->suffix_count;
     const uint32_t passes = !open->kv && !open->feature ? 0 : open->cfg ? 2 : 1;
+    enum rmk_err taken = RMK_OK;
     enum rmk_err err = RMK_OK;
 
-    for (uint32_t pass = 0; pass < passes; pass++) {
-        RMK_TRY(rmk_cache_take(&runner->cache, total, open->feature, &slot->kept[pass], why));
+    for (uint32_t pass = 0; pass < passes && taken == RMK_OK; pass++) {
+        taken = rmk_cache_take(&runner->cache, total, open->feature, &slot->kept[pass], why);
     }
+    if (passes > 0) {
+        RMK_TRY(agree_on_room(runner, taken == RMK_OK, why));
+    }
+    err = taken;
 out:
     return err;
 }
