@@ -178,6 +178,8 @@ enum rmk_err rmk_runner_create(const struct rmk_runner_options *options,
     RMK_TRY(rmk_weights_create(&weights, &runner->weights, why));
     RMK_TRY(rmk_llada_create(&runner->spec.text, runner->weights, runner->device,
                              options->step_rows_max, &runner->llada, why));
+    RMK_TRY(rmk_llada_feature_create(runner->llada, options->rows_max, options->size,
+                                     &runner->feature, why));
     RMK_TRY(rmk_exchange_init(&runner->exchange, runner->device, why));
     const struct rmk_cache_sizes cache = {
         .layer_count = runner->spec.text.layer_count,
@@ -225,6 +227,7 @@ void rmk_runner_destroy(struct rmk_runner *runner)
     }
     rmk_cache_deinit(&runner->cache);
     rmk_exchange_deinit(&runner->exchange);
+    rmk_llada_feature_destroy(runner->feature);
     rmk_llada_destroy(runner->llada);
     rmk_weights_destroy(runner->weights);
     free(runner);
@@ -420,7 +423,8 @@ out:
     return err;
 }
 
-/* All ranks have the same extents, or none: a rank with less memory than the others says so here. */
+/* All ranks have the same extents, or none: a rank with less memory than the others says so here.
+ */
 static enum rmk_err agree_on_room(struct rmk_runner *runner, bool has_room, struct rmk_why *why)
 {
     const uint32_t mine = has_room;

@@ -1,5 +1,6 @@
 #include "worker/text/runner.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "worker/text/runner_state.h"
@@ -208,10 +209,17 @@ out:
 /* -- forwards
  * -------------------------------------------------------------------------------------- */
 
-static void mark_kept(struct rmk_kept *kept, bool prompt, bool gen)
+/* After a forward: which parts of the slot's extents later rows may use. */
+static void mark_kept(struct rmk_runner *runner, const struct rmk_row *row)
 {
-    kept->prompt_valid = kept->prompt_valid || prompt;
-    kept->gen_valid = kept->gen_valid || gen;
+    const bool whole = row->kind == RMK_ROW_FULL && row->keep;
+    const bool feature = row->kind == RMK_ROW_FEATURE;
+
+    for (uint32_t pass = 0; pass < rmk_runner_passes(row); pass++) {
+        struct rmk_kept *kept = &runner->slots[row->slot].kept[pass];
+        kept->prompt_valid |= whole || (feature && row->refresh_prompt);
+        kept->gen_valid |= whole || (feature && row->refresh_gen);
+    }
 }
 
 static enum rmk_err pack_row(struct rmk_runner *runner, const struct rmk_row *row)
@@ -251,9 +259,8 @@ static enum rmk_err run_packed(struct rmk_runner *runner, const struct rmk_row *
     }
     RMK_TRY(rmk_runner_forward(runner, why));
     for (uint32_t i = 0; i < row_count; i++) {
-        for (uint32_t pass = 0; rows[i].keep && pass < rmk_runner_passes(&rows[i]); pass++) {
-            mark_kept(&runner->slots[rows[i].slot].kept[pass], rows[i].kind == RMK_ROW_FULL,
-                      rows[i].kind == RMK_ROW_FULL);
+        if (rows[i].kind != RMK_ROW_FEATURE) {
+            mark_kept(runner, &rows[i]);
         }
     }
     struct head_plan plan = plan_head(runner, rows, row_count);
@@ -264,6 +271,68 @@ static enum rmk_err run_packed(struct rmk_runner *runner, const struct rmk_row *
         RMK_TRY(read_shard(runner, plan));
     }
     *result_count += plan.plain_count + plan.guided_count;
+out:
+    return err;
+}
+
+static enum rmk_err run_feature_pass(struct rmk_runner *runner, const struct rmk_row *row,
+                                     uint32_t index, struct rmk_why *why)
+{
+    const struct rmk_slot *slot = &runner->slots[row->slot];
+    const struct rmk_feature_choice *choice = row->replay != NULL ? &row->replay[index] : NULL;
+    const bool with_prompt =
+        row->refresh_prompt || (row->read_count > 0 && row->reads[0] < slot->prompt);
+    const uint32_t begin = with_prompt ? 0 : slot->prompt;
+    const struct rmk_pass pass = {
+        .slot = slot, .uncond = index == 1, .keep = true, .begin = begin, .end = slot->total};
+    const struct rmk_llada_feature_step step = {
+        .prompt = slot->prompt,
+        .total = slot->total,
+        .begin = begin,
+        .refresh_prompt = row->refresh_prompt,
+        .refresh_gen = row->refresh_gen,
+        .select_count = choice != NULL
+                            ? choice->count
+                            : (uint32_t)floor((slot->total - slot->prompt) * row->transfer_ratio),
+        .chosen = choice != NULL ? choice->rows : NULL,
+        .rotation = slot->rotation,
+        .cache = &runner->cache,
+        .kept = &slot->kept[index],
+    };
+    enum rmk_err err;
+
+    RMK_TRY(rmk_runner_gather(runner, &pass, rmk_llada_stream(runner->llada)));
+    RMK_TRY(rmk_llada_feature_forward(runner->feature, &step, &runner->exchange, why));
+    for (uint32_t i = 0; i < row->read_count; i++) {
+        runner->head_positions[i] = row->reads[i] - begin;
+    }
+    if (row->read_count > 0) {
+        RMK_TRY(rmk_llada_finish(runner->llada, runner->head_positions, row->read_count,
+                                 runner->gathered, head_input_at(runner, index * row->read_count)));
+    }
+out:
+    return err;
+}
+
+/* A feature row by itself: its layers choose their rows as they go. `place`: of its first read. */
+static enum rmk_err run_feature(struct rmk_runner *runner, const struct rmk_row *row,
+                                uint32_t place, uint32_t *result_count, struct rmk_why *why)
+{
+    const bool guided = rmk_runner_passes(row) == 2;
+    const struct head_plan plan = {.begin = *result_count,
+                                   .plain_count = guided ? 0 : row->read_count,
+                                   .guided_count = guided ? row->read_count : 0};
+    enum rmk_err err;
+
+    for (uint32_t pass = 0; pass < rmk_runner_passes(row); pass++) {
+        RMK_TRY(run_feature_pass(runner, row, pass, why));
+    }
+    mark_kept(runner, row);
+    for (uint32_t i = 0; i < row->read_count; i++) {
+        plan_head_row(runner, row, row->reads[i], place + i, *result_count + i);
+    }
+    RMK_TRY(read_shard(runner, plan));
+    *result_count += row->read_count;
 out:
     return err;
 }
@@ -279,6 +348,11 @@ enum rmk_err rmk_runner_run(struct rmk_runner *runner, const struct rmk_row *row
     memset(poisoned, 0, row_count * sizeof(*poisoned));
     RMK_TRY(update_slots(runner, rows, row_count, why));
     RMK_TRY(run_packed(runner, rows, row_count, &result_count, why));
+    for (uint32_t i = 0, place = 0; i < row_count; place += rows[i].read_count, i++) {
+        if (rows[i].kind == RMK_ROW_FEATURE) {
+            RMK_TRY(run_feature(runner, &rows[i], place, &result_count, why));
+        }
+    }
     if (result_count > 0) {
         RMK_TRY(combine(runner, rows, row_count, result_count, reads_out, poisoned, why));
     }

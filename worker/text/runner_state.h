@@ -10,6 +10,7 @@
 
 #include "worker/text/exchange.h"
 #include "worker/text/llada.h"
+#include "worker/text/llada_feature.h"
 #include "worker/text/runner.h"
 #include "worker/text/weights.h"
 
@@ -36,6 +37,7 @@ struct rmk_runner {
     struct rmk_device *device;
     struct rmk_weights *weights;
     struct rmk_llada *llada;
+    struct rmk_llada_feature *feature;
     struct rmk_exchange exchange;
     struct rmk_cache cache;
     uint64_t bytes; /* device memory of slots and tables */
