@@ -4,7 +4,7 @@
 
 #include "tests/support/text_group.h"
 
-enum { RUNS_READS_MAX = 128, RUNS_ROWS_MAX = 16 };
+enum { RUNS_READS_MAX = 128, RUNS_ROWS_MAX = 16, RUNS_PROMPT_MAX = 64 };
 
 struct text_run {
     const struct rmk_row *rows;
@@ -13,6 +13,36 @@ struct text_run {
     struct rmk_read reads[TEXT_GROUP_MAX][RUNS_READS_MAX];
     bool poisoned[TEXT_GROUP_MAX][RUNS_ROWS_MAX];
 };
+
+/* A prompt is made from `salt`; ids below 40, none suppressed by dummy_spec but 0, 1 and 26. */
+static inline int32_t text_prompt_id(uint32_t salt, uint32_t i)
+{
+    return (int32_t)((i * 17 + salt * 5 + 3) % 40);
+}
+
+struct text_request {
+    int32_t ids[RUNS_PROMPT_MAX];
+    struct rmk_layout layout;
+    struct rmk_open open;
+};
+
+/* Slot and salt are the same number. */
+static inline struct rmk_open *text_request_of(struct text_request *request, uint32_t slot,
+                                               uint32_t prompt, uint32_t gen, bool cfg)
+{
+    for (uint32_t i = 0; i < prompt; i++) {
+        request->ids[i] = text_prompt_id(slot, i);
+    }
+    request->layout = (struct rmk_layout){.ids = request->ids, .rows = prompt};
+    request->open = (struct rmk_open){.slot = slot,
+                                      .prompt_rows = prompt,
+                                      .layout = &request->layout,
+                                      .layout_count = 1,
+                                      .gen_length = gen,
+                                      .kv = true,
+                                      .cfg = cfg};
+    return &request->open;
+}
 
 static inline enum rmk_err text_open_on(struct text_rank *rank, void *argument)
 {

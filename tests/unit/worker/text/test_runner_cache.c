@@ -12,9 +12,9 @@
 
 #include <cmocka.h>
 
-#include "tests/support/dummy_model.h"
-#include "tests/support/slow_llada.h"
+#include "tests/support/slow_request.h"
 #include "tests/support/text_runs.h"
+#include "worker/text/runner_state.h"
 
 enum { SLOTS = 10, ROWS_MAX = 48, KV_ROWS_MAX = 480, PROMPT = 9, GEN = 12, TOTAL = PROMPT + GEN };
 
@@ -60,39 +60,11 @@ static void create(struct text_group *group, const struct backend *backend, uint
 /* -- requests
  * -------------------------------------------------------------------------------------- */
 
-static int32_t prompt_id(uint32_t salt, uint32_t i)
-{
-    return (int32_t)((i * 17 + salt * 5 + 3) % 40);
-}
-
-struct request {
-    int32_t ids[ROWS_MAX];
-    struct rmk_layout layout;
-    struct rmk_open open;
-};
-
-static struct rmk_open *request_of(struct request *request, uint32_t slot, uint32_t prompt,
-                                   uint32_t gen, bool cfg)
-{
-    for (uint32_t i = 0; i < prompt; i++) {
-        request->ids[i] = prompt_id(slot, i);
-    }
-    request->layout = (struct rmk_layout){.ids = request->ids, .rows = prompt};
-    request->open = (struct rmk_open){.slot = slot,
-                                      .prompt_rows = prompt,
-                                      .layout = &request->layout,
-                                      .layout_count = 1,
-                                      .gen_length = gen,
-                                      .kv = true,
-                                      .cfg = cfg};
-    return &request->open;
-}
-
 static void opens(struct text_group *group, uint32_t slot, uint32_t prompt, uint32_t gen, bool cfg)
 {
-    struct request request;
+    struct text_request request;
 
-    if (text_group_call(group, text_open_on, request_of(&request, slot, prompt, gen, cfg)) !=
+    if (text_group_call(group, text_open_on, text_request_of(&request, slot, prompt, gen, cfg)) !=
         RMK_OK) {
         fail_msg("%s", text_group_why(group));
     }
@@ -154,73 +126,6 @@ static void a_refresh_gives_the_bits_of_a_forward_that_keeps_nothing(void **stat
 /* -- against the slow one
  * -------------------------------------------------------------------------- */
 
-struct slow_request {
-    int32_t ids[2][TOTAL]; /* of the request, and of its guidance pass */
-    struct slow_cache *caches;
-};
-
-static void slow_begin(struct slow_request *slow, uint32_t salt)
-{
-    for (uint32_t i = 0; i < TOTAL; i++) {
-        slow->ids[0][i] = i < PROMPT ? prompt_id(salt, i) : spec.text.mask_id;
-        slow->ids[1][i] = spec.text.mask_id;
-    }
-    slow->caches = calloc(2, sizeof(*slow->caches));
-    assert_non_null(slow->caches);
-}
-
-/* The row's updates and forward; its guesses. */
-static void slow_run(struct slow_request *slow, const struct rmk_row *row, struct rmk_read *out)
-{
-    static struct slow_row x[2][SLOW_ROWS];
-    const bool window = row->kind == RMK_ROW_WINDOW;
-    const struct slow_step step = {.begin = window ? row->window_begin : 0,
-                                   .end = window ? row->window_end : TOTAL,
-                                   .total = TOTAL};
-
-    for (uint32_t i = 0; i < row->update_count; i++) {
-        slow->ids[0][row->updates[i].position] = row->updates[i].id;
-        if (row->updates[i].position >= PROMPT) {
-            slow->ids[1][row->updates[i].position] = row->updates[i].id;
-        }
-    }
-    for (uint32_t pass = 0; pass < (row->cfg_scale > 0 ? 2u : 1u); pass++) {
-        for (uint32_t t = 0; t < TOTAL; t++) {
-            slow_embed(&spec.text, slow->ids[pass][t], &x[pass][t]);
-        }
-        slow_forward(&spec.text, x[pass], &slow->caches[pass], &step);
-    }
-    for (uint32_t i = 0; i < row->read_count; i++) {
-        double cond[SLOW_VOCAB];
-        double uncond[SLOW_VOCAB];
-        int32_t best = -1;
-        double sum = 0;
-        slow_logits(&spec.text, &x[0][row->reads[i]], cond);
-        slow_logits(&spec.text, &x[1][row->reads[i]], uncond);
-        for (int32_t id = 0; id < (int32_t)spec.text.vocab; id++) {
-            if (row->cfg_scale > 0) {
-                cond[id] = uncond[id] + ((double)row->cfg_scale + 1) * (cond[id] - uncond[id]);
-            }
-            if (id != 0 && id != 1 && id != 26) { /* suppressed */
-                best = best < 0 || cond[id] > cond[best] ? id : best;
-                sum += exp(cond[id]);
-            }
-        }
-        out[i] = (struct rmk_read){.token = best, .confidence = exp(cond[best]) / sum};
-    }
-}
-
-/* The largest relative difference of a confidence. */
-static double difference_of(const struct rmk_read *ours, const struct rmk_read *slow)
-{
-    double worst = 0;
-
-    for (unsigned i = 0; i < 4; i++) {
-        worst = fmax(worst, fabs(ours[i].confidence / slow[i].confidence - 1));
-    }
-    return worst;
-}
-
 enum { STEPS = 5 };
 
 /* What the script must come to, and what an exact forward gives at each step. */
@@ -229,8 +134,8 @@ static void slow_script(const struct rmk_row script[STEPS], struct rmk_read want
     struct slow_request slow;
     struct slow_request fresh;
 
-    slow_begin(&slow, 3);
-    slow_begin(&fresh, 3);
+    slow_begin(&slow, &spec.text, 3, PROMPT, TOTAL);
+    slow_begin(&fresh, &spec.text, 3, PROMPT, TOTAL);
     for (unsigned i = 0; i < STEPS; i++) {
         struct rmk_row exact = script[i];
         struct rmk_read exact_reads[4];
@@ -239,10 +144,10 @@ static void slow_script(const struct rmk_row script[STEPS], struct rmk_read want
         slow_run(&fresh, &exact, exact_reads);
         /* What is stale matters: a forward that keeps nothing is far away. */
         bool stale = script[i].kind == RMK_ROW_WINDOW;
-        assert_true((difference_of(exact_reads, wanted[i]) > 1e-5) == stale);
+        assert_true((slow_difference(exact_reads, wanted[i], 4) > 1e-5) == stale);
     }
-    free(slow.caches);
-    free(fresh.caches);
+    slow_end(&slow);
+    slow_end(&fresh);
 }
 
 static void windows_equal_a_slow_forward_over_what_was_kept(void **state)
@@ -276,7 +181,7 @@ static void windows_equal_a_slow_forward_over_what_was_kept(void **state)
                         assert_int_equal(run.reads[0][j].token, wanted[i][j].token);
                     }
                     /* fp32 against double; seen up to 2e-7 */
-                    double difference = difference_of(run.reads[0], wanted[i]);
+                    double difference = slow_difference(run.reads[0], wanted[i], 4);
                     if (!(difference < 1e-6)) {
                         fail_msg("%s, %u ranks, step %u: a confidence differs by %g",
                                  backends[b].name, size, i, difference);
@@ -411,7 +316,7 @@ static void closed_requests_make_room_and_scattered_room_is_put_together(void **
     (void)state;
     for (unsigned b = 0; b < BACKEND_COUNT; b++) {
         struct text_group group;
-        struct request request;
+        struct text_request request;
         struct text_run before;
         struct text_run after;
         uint32_t slot;
@@ -423,13 +328,13 @@ static void closed_requests_make_room_and_scattered_room_is_put_together(void **
         opens(&group, 0, 40, 8, true);
         opens(&group, 1, PROMPT, GEN, true);
         opens(&group, 2, 40, 8, true);
-        text_refuses(&group, text_open_on, request_of(&request, 3, 20, 7, false), RMK_ELIMIT,
+        text_refuses(&group, text_open_on, text_request_of(&request, 3, 20, 7, false), RMK_ELIMIT,
                      "no room to keep keys and values of 27 rows: 234 of 260 are taken");
         /* The second extent does not fit, so the first is given back; without extents there is
          * room always. */
-        text_refuses(&group, text_open_on, request_of(&request, 3, 10, 10, true), RMK_ELIMIT,
+        text_refuses(&group, text_open_on, text_request_of(&request, 3, 10, 10, true), RMK_ELIMIT,
                      "254 of 260 are taken");
-        request_of(&request, 3, 20, 7, false)->kv = false;
+        text_request_of(&request, 3, 20, 7, false)->kv = false;
         assert_int_equal(text_group_call(&group, text_open_on, &request.open), RMK_OK);
         text_refuses_row(&group, full_row(3, true), RMK_EINVAL, "slot 3 was not opened to keep");
         opens(&group, 4, 20, 6, false);
@@ -442,10 +347,14 @@ static void closed_requests_make_room_and_scattered_room_is_put_together(void **
         assert_int_equal(text_group_call(&group, text_close_on, &slot), RMK_OK);
         slot = 2;
         assert_int_equal(text_group_call(&group, text_close_on, &slot), RMK_OK);
-        /* Free are 96 below slot 1 and 96 above, in pieces that slot 1 and 4 part. */
-        opens(&group, 5, 40, 8, true);
-        opens(&group, 6, 39, 8, false);
-        opens(&group, 7, 40, 8, false);
+        /* Free are 96 rows below slot 1 and 96 above. Four times 40 leave 16 in each, and who
+         * wants 32 gets them: five extents slide down by less than their length. */
+        for (slot = 5; slot < 9; slot++) {
+            opens(&group, slot, 32, 8, false);
+        }
+        assert_int_equal(group.ranks[0].runner->slots[1].kept[0].kv.begin, 96);
+        opens(&group, 9, 20, 12, false);
+        assert_int_equal(group.ranks[0].runner->slots[1].kept[0].kv.begin, 80);
         text_runs(&group, &after, &window, 1);
         assert_memory_equal(after.reads[0], before.reads[0], sizeof(before.reads[0]));
         /* Opened anew, the slot knows nothing of before. */
