@@ -123,6 +123,17 @@ enum rmk_err rmk_runner_run(struct rmk_runner *runner,
                             bool *poisoned,
                             struct rmk_why *why);
 
+/* What a forward costs: `round` whatever it holds, and each row. 0: not measured. */
+struct rmk_runner_cost {
+    uint64_t full_row_ns;
+    uint64_t window_row_ns;
+    uint64_t round_ns;
+};
+
+/* Time some small forwards of this rank alone (not collective), at start: no request may be open. Takes a fraction of a
+ * second; a model too slow for that is not measured. */
+enum rmk_err rmk_runner_measure(struct rmk_runner *runner, struct rmk_runner_cost *out_cost, struct rmk_why *why);
+
 /* For golden comparison: the slot's embedding rows [count, D] from `begin`; and raw logits, nothing suppressed, of the
  * positions given, gathered over ranks to [count, V] on every rank. Collective. */
 enum rmk_err rmk_runner_embeddings(struct rmk_runner *runner, uint32_t slot, uint32_t begin, uint32_t count, float *out,

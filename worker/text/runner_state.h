@@ -3,6 +3,7 @@
  *     runner.c         create, open, close, forward
  *     runner_check.c   whether a plan can be run
  *     runner_run.c     plans of rows: updates, forward, reads
+ *     runner_cost.c    what forwards cost
  *     runner_probe.c   embeddings and raw logits, for golden comparison
  */
 #ifndef RMK_WORKER_TEXT_RUNNER_STATE_H

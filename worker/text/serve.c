@@ -38,6 +38,7 @@ struct serve {
     struct rmk_device *device;
     struct rmk_runner *runner; /* lane thread only, once serving */
     struct rmk_plan_limits limits;
+    struct rmk_runner_cost cost;
     uv_loop_t loop;
     uv_signal_t terminate;
     uv_signal_t interrupt;
@@ -504,6 +505,7 @@ static enum rmk_err load_model(struct serve *serve, struct rmk_why *why)
         .dummy_seed = options->dummy_seed,
     };
     RMK_TRY(rmk_runner_create(&runner, &serve->runner, why));
+    RMK_TRY(rmk_runner_measure(serve->runner, &serve->cost, why));
 out:
     rmk_checkpoint_close(checkpoint);
     rmk_tokenizer_destroy(tokenizer);
@@ -541,6 +543,9 @@ static void fill_hello(struct serve *serve)
     hello->step_rows_max = serve->limits.step_rows_max;
     hello->reads_max = serve->limits.reads_max;
     hello->kv_rows_max = serve->limits.kv_rows_max;
+    hello->cost_full_row_ns = serve->cost.full_row_ns;
+    hello->cost_window_row_ns = serve->cost.window_row_ns;
+    hello->cost_round_ns = serve->cost.round_ns;
     hello->feature_rows_max = serve->limits.feature_rows_max;
     hello->width = serve->spec.text.width;
 }
@@ -595,9 +600,11 @@ int rmk_text_serve(const struct rmk_text_serve_options *options)
         goto out;
     }
     rmk_runner_describe(serve->runner, plan, sizeof(plan));
-    rmk_log(RMK_LOG_INFO, "text", "model loaded", "model=%s rank=%u/%u device=%s plan=%s seconds=%.1f", options->model_dir,
-            options->rank, options->size, serve->device->info.description, plan,
-            (double)(rmk_clock_us() - begun_us) / 1e6);
+    rmk_log(RMK_LOG_INFO, "text", "model loaded",
+            "model=%s rank=%u/%u device=%s plan=%s full_row_ns=%llu window_row_ns=%llu round_ns=%llu seconds=%.1f",
+            options->model_dir, options->rank, options->size, serve->device->info.description, plan,
+            (unsigned long long)serve->cost.full_row_ns, (unsigned long long)serve->cost.window_row_ns,
+            (unsigned long long)serve->cost.round_ns, (double)(rmk_clock_us() - begun_us) / 1e6);
     if (options->dry_run) {
         (void)printf("%s\n", plan);
         status = 0;

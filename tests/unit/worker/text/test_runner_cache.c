@@ -408,6 +408,37 @@ static void rows_that_need_what_is_not_kept_are_refused(void **state)
     text_group_destroy(&group);
 }
 
+static void measuring_leaves_no_trace_and_says_something_of_each(void **state)
+{
+    (void)state;
+    for (unsigned kv = 0; kv < 2; kv++) {
+        struct text_group group;
+        struct text_run measured;
+        struct text_run plain;
+        struct rmk_runner_cost cost;
+        struct rmk_row row = full_row(0, false);
+
+        create_with(&group, &backends[1], 1, kv == 1 ? ROWS_MAX : 0);
+        assert_int_equal(rmk_runner_measure(group.ranks[0].runner, &cost, NULL), RMK_OK);
+        assert_true(cost.full_row_ns > 0);
+        assert_true(cost.round_ns > 0);
+        assert_true((cost.window_row_ns > 0) == (kv == 1));
+        if (kv == 1) {
+            opens(&group, 1, ROWS_MAX - 1, 1, false); /* all room is free again */
+        }
+        struct text_request request;
+        text_request_of(&request, 0, PROMPT, GEN, false)->kv = false;
+        assert_int_equal(text_group_call(&group, text_open_on, &request.open), RMK_OK);
+        text_runs(&group, &measured, &row, 1);
+        text_group_destroy(&group);
+        create(&group, &backends[1], 1);
+        opens(&group, 0, PROMPT, GEN, false);
+        text_runs(&group, &plain, &row, 1);
+        assert_memory_equal(measured.reads[0], plain.reads[0], sizeof(plain.reads[0]));
+        text_group_destroy(&group);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -419,6 +450,7 @@ int main(void)
         cmocka_unit_test_setup(closed_requests_make_room_and_scattered_room_is_put_together,
                                make_spec),
         cmocka_unit_test_setup(rows_that_need_what_is_not_kept_are_refused, make_spec),
+        cmocka_unit_test_setup(measuring_leaves_no_trace_and_says_something_of_each, make_spec),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
