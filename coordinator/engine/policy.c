@@ -2,18 +2,6 @@
 
 #include "coordinator/engine/request.h"
 
-static uint32_t commit_quota(struct rmk_guess *guesses, uint32_t count,
-                             const struct rmk_commit_step *step)
-{
-    uint32_t quota = rmk_denoise_quota(step->block_masks, step->steps_per_block, step->step);
-
-    return rmk_denoise_select(guesses, count, quota);
-}
-
-const struct rmk_commit_rule_entry rmk_policy_commit_rules[RMK_COMMIT_RULES] = {
-    [RMK_COMMIT_QUOTA] = {"quota", commit_quota},
-};
-
 /* Least recently ridden first: every resident gets its share of the rounds, whatever its
  * neighbours' length. A batch request counts as if it had ridden some rounds later than it did. */
 bool rmk_policy_rides_before(const struct rmk_request *a, const struct rmk_request *b)
