@@ -183,6 +183,7 @@ void rmk_queue_push(struct rmk_queue *queue, struct rmk_request *request)
         .tenant = tenant,
         .total_rows = request->total_rows,
         .step_rows = request->step_rows,
+        .kv_rows = request->kv_rows,
         .cost = request->cost,
         .deadline_us = request->deadline_us != 0 ? request->deadline_us : UINT64_MAX,
         .order = ++queue->arrivals,
@@ -262,7 +263,8 @@ struct rmk_entry *rmk_queue_pick(struct rmk_queue *queue, enum rmk_want want,
         if (!wanted || entry->skipped || entry->not_before_us > room->now_us) {
             continue;
         }
-        if (entry->total_rows > room->total_rows || entry->step_rows > room->step_rows) {
+        if (entry->total_rows > room->total_rows || entry->step_rows > room->step_rows ||
+            (entry->kv_rows > 0 && !room->kv)) {
             continue;
         }
         if (entry->turn != 0) {

@@ -29,8 +29,9 @@ uint32_t rmk_batch_pick(const struct rmk_group *group, struct rmk_request *reque
         /* One that does not fit waits, and is then the least recently ridden: nobody is passed over
          * for ever, because whoever leads the order always fits. A smaller one behind it may take
          * the room left. */
-        if (request->step_rows <= group->step_rows_max - positions) {
-            positions += request->step_rows;
+        const struct rmk_ride ride = rmk_request_ride(request);
+        if (ride.positions <= group->step_rows_max - positions) {
+            positions += ride.positions;
             out_riders[rider_count++] = request;
         }
     }

@@ -187,9 +187,7 @@ static void on_submit(struct rmk_engine *engine, const struct rmk_submit *submit
     struct rmk_request *request = &engine->requests[index];
     rmk_request_init(request, submit, engine->now_us);
     if (!rmk_fleet_could_hold(&engine->fleet, request)) {
-        err = rmk_fail(&engine->refusal, RMK_EINVAL,
-                       "the request needs %u rows; the largest group takes %u", request->step_rows,
-                       rmk_fleet_rows_max(&engine->fleet));
+        err = rmk_fleet_explain(&engine->fleet, request, &engine->refusal);
         rmk_life_refuse(engine, submit->tag, err, 0);
         return;
     }

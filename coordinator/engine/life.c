@@ -116,6 +116,7 @@ void rmk_life_finish(struct rmk_engine *engine, struct rmk_request *request, enu
     uint64_t epoch = request->epoch;
 
     request->usage.forwards = (uint32_t)request->canvas.forward;
+    request->usage.refreshes = request->canvas.refreshes;
     request->usage.total_us = engine->now_us - request->submitted_us;
     if (reason == RMK_FINISH_LENGTH || reason == RMK_FINISH_STOP) {
         note_service_time(engine, request);

@@ -46,6 +46,9 @@ void sim_client_submit(struct sim *sim, struct sim_ask *ask)
         .remasking = ask->remasking,
         .seed = ask->seed,
         .golden_noise = ask->golden_noise,
+        .rule = ask->rule,
+        .cache = ask->cache,
+        .best_at_deadline = ask->best_at_deadline,
         .stops = stops,
         .stop_count = ask->stop_count,
         .suffix = ask->suffix,
@@ -149,6 +152,7 @@ static void judge_success(struct sim *sim, struct sim_ask *ask, const struct rmk
     sim_oracle(&sim->model, ask, ask->numerics_class, &truth);
     bool whole = !truth.poisoned && count == truth.count &&
                  action->finish.usage.forwards == truth.forwards &&
+                 action->finish.usage.refreshes == truth.refreshes &&
                  (action->finish.reason == RMK_FINISH_STOP) == truth.found;
     bool part = ask->text_stopped && action->finish.reason == RMK_FINISH_STOP &&
                 count == ask->settled && (truth.poisoned || count <= truth.count);
@@ -179,7 +183,10 @@ static bool is_too_long(const struct sim *sim, const struct sim_ask *ask)
     for (uint32_t i = 0; i < sim->group_count; i++) {
         const struct sim_group *group = &sim->groups[i];
         if (group->told && rows <= group->rows_max &&
-            rows * (ask->cfg_scale > 0 ? 2 : 1) <= group->step_rows_max) {
+            rows * (ask->cfg_scale > 0 ? 2 : 1) <= group->step_rows_max &&
+            sim_ask_kv_rows(ask) <= group->kv_rows_max &&
+            (group->reads_max == 0 ||
+             ask->gen_length + ask->prompt_mask_count <= group->reads_max)) {
             return false;
         }
     }
