@@ -45,6 +45,7 @@ bool rmk_fleet_group_up(struct rmk_fleet *fleet, const struct rmk_event_group *e
     group->cost_round_ns = event->cost_round_ns;
     group->kv_held = 0;
     group->kv_reserved = false;
+    group->work = 0;
     group->sequence = 0;
     group->in_flight = false;
     group->row_count = 0;

@@ -43,6 +43,7 @@ struct rmk_group {
     uint32_t kv_held; /* key/value rows of the holders */
     bool kv_reserved; /* in this pass: somebody whose turn is earlier waits for its rows */
 
+    uint64_t work;        /* cost of all rows of this epoch's plans (batch.h) */
     uint64_t sequence;    /* of the last plan of this epoch */
     bool in_flight;       /* that plan is not answered */
     uint64_t deadline_us; /* of its answer */

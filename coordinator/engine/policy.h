@@ -25,6 +25,10 @@ enum {
     RMK_POLICY_ONLINE_STREAK = 7,
 };
 
+/* What full forwards may cost together in one round when none of them costs more by itself: short
+ * enough for those who wait, long enough to be worth a round trip. */
+#define RMK_POLICY_ROUND_NS 100000000u
+
 /* When to come back, if nothing is known about how long a request takes; and the bounds of an
  * estimate. */
 #define RMK_POLICY_RETRY_US     1000000u
