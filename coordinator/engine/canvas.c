@@ -258,16 +258,23 @@ static bool may_match(const struct rmk_canvas *canvas, uint32_t start, const str
     return true;
 }
 
-uint32_t rmk_canvas_settled(const struct rmk_canvas *canvas)
+uint32_t rmk_canvas_decided(const struct rmk_canvas *canvas)
 {
     uint32_t leading = 0;
-    uint32_t longest = 0;
-    /* Once a stop was found the scan looks at the first string only (denoise.h). */
-    uint32_t live = canvas->found && canvas->stop_count > 1 ? 1 : canvas->stop_count;
 
     while (leading < canvas->stop_position && canvas->ids[leading] != canvas->mask_id) {
         leading++;
     }
+    return leading;
+}
+
+uint32_t rmk_canvas_settled(const struct rmk_canvas *canvas)
+{
+    uint32_t leading = rmk_canvas_decided(canvas);
+    uint32_t longest = 0;
+    /* Once a stop was found the scan looks at the first string only (denoise.h). */
+    uint32_t live = canvas->found && canvas->stop_count > 1 ? 1 : canvas->stop_count;
+
     for (uint32_t i = 0; i < live; i++) {
         longest = canvas->stops[i].count > longest ? canvas->stops[i].count : longest;
     }

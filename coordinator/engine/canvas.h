@@ -93,6 +93,10 @@ uint32_t rmk_canvas_commit(struct rmk_canvas *canvas, struct rmk_guess *guesses,
  * and not the beginning of a stop string that could still come true. Grows only. */
 uint32_t rmk_canvas_settled(const struct rmk_canvas *canvas);
 
+/* Leading positions that are decided, inside the stop: the settled ones, and a tail of which later
+ * commits could still have made a stop string. */
+uint32_t rmk_canvas_decided(const struct rmk_canvas *canvas);
+
 /* The first `count` generated ids, then the suffix, into out [count + suffix_count]; returns the
  * sum. */
 uint32_t rmk_canvas_answer(const struct rmk_canvas *canvas, uint32_t count, int32_t *out);

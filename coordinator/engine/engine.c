@@ -299,7 +299,8 @@ static void dispatch(struct rmk_engine *engine, const struct rmk_event *event)
 static void on_request_due(struct rmk_engine *engine, struct rmk_request *request)
 {
     if (request->deadline_us != 0 && request->deadline_us <= engine->now_us) {
-        rmk_life_finish(engine, request, RMK_FINISH_DEADLINE, RMK_EDEADLINE);
+        bool answers = request->best_at_deadline && rmk_canvas_decided(&request->canvas) > 0;
+        rmk_life_finish(engine, request, RMK_FINISH_DEADLINE, answers ? RMK_OK : RMK_EDEADLINE);
     } else if (request->stage == RMK_STAGE_FETCHING &&
                request->fetch_deadline_us <= engine->now_us) {
         rmk_features_fetch_due(engine, request);

@@ -74,18 +74,21 @@ static const char *const finish_names[] = {
 };
 
 /* How much of the canvas is the answer: all up to the stop when the loop has ended, what is settled
- * when it was cut short. */
-static uint32_t answer_length(struct rmk_request *request)
+ * when it was cut short, what is decided when that was asked for. */
+static uint32_t answer_length(struct rmk_request *request, enum rmk_finish reason)
 {
     struct rmk_canvas *canvas = &request->canvas;
 
+    if (reason == RMK_FINISH_DEADLINE && request->best_at_deadline) {
+        return rmk_canvas_decided(canvas);
+    }
     return rmk_canvas_next(canvas) ? rmk_canvas_settled(canvas) : canvas->stop_position;
 }
 
 static void fill_answer(struct rmk_engine *engine, struct rmk_request *request,
                         struct rmk_action *action)
 {
-    uint32_t count = answer_length(request);
+    uint32_t count = answer_length(request, action->finish.reason);
     bool succeeded =
         action->finish.reason == RMK_FINISH_LENGTH || action->finish.reason == RMK_FINISH_STOP;
 

@@ -60,6 +60,7 @@ struct rmk_request {
     uint32_t kv_rows;    /* key/value rows it holds on a group; 0: none */
     uint32_t reads_most; /* positions that one forward may read */
     uint64_t cost;       /* positions of all its forwards, about: what its tenant is charged */
+    bool best_at_deadline;
     double temperature;
     float cfg_scale;
     struct rmk_request_item items[RMK_ITEMS_MAX];

@@ -115,6 +115,7 @@ static void on_emit(struct sim *sim, const struct rmk_action *action)
     if (!ask->accepted || ask->ended || action->emit.gen_length != ask->gen_length) {
         wrong(sim, ask, "text before its beginning or after its end");
     }
+    ask->leading = 0;
     if (restarted) {
         ask->settled = 0;
     }
@@ -133,6 +134,10 @@ static void on_emit(struct sim *sim, const struct rmk_action *action)
             action->emit.canvas[commit->position] != commit->token) {
             wrong(sim, ask, "a commit is not on the canvas");
         }
+    }
+    for (ask->leading = 0;
+         ask->leading < ask->gen_length && action->emit.canvas[ask->leading] != SIM_MASK;
+         ask->leading++) {
     }
     ask->settled = settled;
     memcpy(ask->settled_ids, action->emit.canvas, settled * sizeof(int32_t));
@@ -173,6 +178,23 @@ static void judge_success(struct sim *sim, struct sim_ask *ask, const struct rmk
         wrong(sim, ask, "the answer takes settled text back");
     }
     sim->answers += whole;
+}
+
+/* What it gets at its deadline: what is settled, or all that is decided. Which stop cuts it short
+ * is not known here. */
+static void judge_deadline(struct sim *sim, struct sim_ask *ask, const struct rmk_action *action)
+{
+    uint32_t count = action->finish.id_count;
+    uint32_t most = ask->best_at_deadline ? ask->leading : ask->settled;
+    bool answered = action->finish.err == RMK_OK;
+
+    if (count < ask->settled || count > most ||
+        memcmp(action->finish.ids, ask->settled_ids, ask->settled * sizeof(int32_t)) != 0) {
+        wrong(sim, ask, "the deadline's answer is not what was decided");
+    }
+    if (answered != (ask->best_at_deadline && count > 0)) {
+        wrong(sim, ask, "a deadline's answer without ids, or ids without being asked for");
+    }
 }
 
 /* No group that the coordinator has ever heard of could take it. */
@@ -288,6 +310,7 @@ static void on_finish(struct sim *sim, const struct rmk_action *action)
         if (ask->deadline_us == 0 || ask->deadline_us > sim->now_us) {
             wrong(sim, ask, "ended before its deadline");
         }
+        judge_deadline(sim, ask, action);
         break;
     default:
         judge_failure(sim, ask, action);

@@ -132,6 +132,7 @@ struct sim_ask {
     uint32_t faults_before;
     struct rmk_request_id id;
     uint64_t numerics_class; /* of the last group that ran it */
+    uint32_t leading;        /* decided, with no mask before */
     uint32_t settled;
     int32_t settled_ids[SIM_GEN_MAX];
 };
