@@ -89,7 +89,8 @@ struct rmk_request {
     uint64_t first_round_us;
     bool first_committed;
     struct rmk_usage usage;
-    struct rmk_why why; /* of its last loss, or of its end */
+    int32_t answer[RMK_GEN_LENGTH_MAX + RMK_SUFFIX_MAX]; /* of its FINISH */
+    struct rmk_why why;                                  /* of its last loss, or of its end */
 };
 
 /* What a request's next row on its group is: its next forward, or an earlier one once more, without

@@ -184,15 +184,17 @@ static void judge_success(struct sim *sim, struct sim_ask *ask, const struct rmk
  * is not known here. */
 static void judge_deadline(struct sim *sim, struct sim_ask *ask, const struct rmk_action *action)
 {
-    uint32_t count = action->finish.id_count;
-    uint32_t most = ask->best_at_deadline ? ask->leading : ask->settled;
     bool answered = action->finish.err == RMK_OK;
+    uint32_t suffix_count = answered ? ask->suffix_count : 0;
+    uint32_t count = action->finish.id_count - suffix_count;
+    uint32_t most = answered ? ask->leading : ask->settled;
 
-    if (count < ask->settled || count > most ||
-        memcmp(action->finish.ids, ask->settled_ids, ask->settled * sizeof(int32_t)) != 0) {
+    if (action->finish.id_count < suffix_count || count < ask->settled || count > most ||
+        memcmp(action->finish.ids, ask->settled_ids, ask->settled * sizeof(int32_t)) != 0 ||
+        memcmp(action->finish.ids + count, ask->suffix, suffix_count * sizeof(int32_t)) != 0) {
         wrong(sim, ask, "the deadline's answer is not what was decided");
     }
-    if (answered != (ask->best_at_deadline && count > 0)) {
+    if (answered != (ask->best_at_deadline && action->finish.usage.committed > 0)) {
         wrong(sim, ask, "a deadline's answer without ids, or ids without being asked for");
     }
 }
