@@ -13,6 +13,7 @@
 #include "common/err.h"
 
 struct rmk_app;
+struct rmk_profile;
 
 struct rmk_tls_files {
     const char *certificate; /* PEM; NULL: plaintext */
@@ -28,10 +29,11 @@ enum rmk_vision_need {
 
 struct rmk_app_options {
     const char *model_dir;
-    const char *vision_dir;       /* may be NULL */
-    const char *config_overrides; /* JSON object over config.json; may be NULL */
-    const char *model_name;       /* NULL: the directory's last part */
-    const char *listen;           /* HOST:PORT, port 0: the system chooses */
+    const char *vision_dir;            /* may be NULL */
+    const char *config_overrides;      /* JSON object over config.json; may be NULL */
+    const char *model_name;            /* NULL: the directory's last part */
+    const struct rmk_profile *profile; /* of requests that name none; NULL: exact */
+    const char *listen;                /* HOST:PORT, port 0: the system chooses */
     const char *cluster_listen;
     const char *metrics_listen;
     const char *ready_file; /* addresses as JSON; may be NULL */
