@@ -254,7 +254,7 @@ static void on_generate_message(struct rmk_rpc_call *call, struct rmk_bytes byte
     ProtobufCMessage *message = NULL;
     struct rmk_ask *ask = NULL;
     struct rmk_why why = {0};
-    enum rmk_lane lane;
+    enum rmk_lane lane = RMK_LANE_ONLINE;
     enum rmk_err err;
 
     if (generate->asked) {
