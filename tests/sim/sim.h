@@ -277,6 +277,7 @@ struct sim {
     struct rmk_engine_limits limits;
     void *memory;
     struct rmk_engine *engine;
+    struct rmk_engine_counts before; /* of the step that is being performed */
     uint64_t timer_us;
     uint64_t timer_token;
     bool draining;
