@@ -209,6 +209,8 @@ static bool is_too_long(const struct sim *sim, const struct sim_ask *ask)
         if (group->told && rows <= group->rows_max &&
             rows * (ask->cfg_scale > 0 ? 2 : 1) <= group->step_rows_max &&
             sim_ask_kv_rows(ask) <= group->kv_rows_max &&
+            (ask->cache.cache != RMK_CACHE_FEATURE ||
+             sim_ask_kv_rows(ask) <= group->feature_rows_max) &&
             (group->reads_max == 0 ||
              ask->gen_length + ask->prompt_mask_count <= group->reads_max)) {
             return false;
