@@ -31,6 +31,7 @@
 
 enum {
     LINKS_MAX = 4096,
+    ROWS_PER_PLAN_MAX = 16, /* requests of one round of a group */
     WARMUP_PAUSE_MS = 1000, /* after one that failed */
     DRAIN_POLL_MS = 20,
     DRAIN_GRACE_MS = 1000, /* after the drain timeout, for the last sentences to reach clients */
@@ -275,7 +276,7 @@ static enum rmk_err create_engine(struct rmk_app *app, struct rmk_why *why)
         .queued_max = app->options.queued_max,
         .groups_max = RMK_GROUPS_MAX,
         .visions_max = RMK_VISION_MAX,
-        .rows_per_plan_max = 1,
+        .rows_per_plan_max = ROWS_PER_PLAN_MAX,
         .retries_max = app->options.retries_max,
         .plan_timeout_us = (uint64_t)app->options.plan_timeout_ms * 1000,
         .encode_timeout_us = (uint64_t)app->options.encode_timeout_ms * 1000,
