@@ -9,7 +9,6 @@
 struct report {
     unsigned passed;
     unsigned failed;
-    unsigned pending; /* parts that do not exist yet: feature-cache runs */
     unsigned raised;  /* the reference itself raised: listed, not compared */
     unsigned forced;  /* picks that differed where the recorded gap is rounding noise; the recorded one was taken */
     bool quiet;       /* only lines that are not "ok" */
@@ -29,7 +28,6 @@ bool report_floats(struct report *report,
 
 void report_failed(struct report *report, const char *name, const char *stage, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-void report_pending(struct report *report, const char *name, const char *stage, const char *why);
 void report_raised(struct report *report, const char *name, const char *stage, const char *why);
 void report_forced(struct report *report, const char *name, const char *stage, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
