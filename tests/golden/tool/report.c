@@ -66,6 +66,12 @@ void report_failed(struct report *report, const char *name, const char *stage, c
     va_end(arguments);
 }
 
+void report_pending(struct report *report, const char *name, const char *stage, const char *why)
+{
+    report->pending++;
+    (void)printf("PENDING %s %s: %s\n", name, stage, why);
+}
+
 void report_raised(struct report *report, const char *name, const char *stage, const char *why)
 {
     report->raised++;

@@ -9,6 +9,7 @@
 struct report {
     unsigned passed;
     unsigned failed;
+    unsigned pending; /* what a folder asks of us and we cannot do yet */
     unsigned raised;  /* the reference itself raised: listed, not compared */
     unsigned forced;  /* picks that differed where the recorded gap is rounding noise; the recorded one was taken */
     bool quiet;       /* only lines that are not "ok" */
@@ -28,6 +29,7 @@ bool report_floats(struct report *report,
 
 void report_failed(struct report *report, const char *name, const char *stage, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+void report_pending(struct report *report, const char *name, const char *stage, const char *why);
 void report_raised(struct report *report, const char *name, const char *stage, const char *why);
 void report_forced(struct report *report, const char *name, const char *stage, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

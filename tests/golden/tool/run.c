@@ -490,6 +490,11 @@ void golden_run(struct report *report, const struct scene *scene, const json_t *
         report_raised(report, scene->name, replay.label, error);
         return;
     }
+    const json_t *cache = json_object_get(run, "cache");
+    if (json_is_object(cache) && !json_is_integer(json_object_get(cache, "prompt_interval"))) {
+        report_pending(report, scene->name, replay.label, "a cache of a kind that is not known");
+        return;
+    }
     void *memory = aligned_alloc(64, (rmk_engine_bytes(&limits) + 63) / 64 * 64);
     replay.reads = calloc(RMK_GEN_LENGTH_MAX + RMK_PROMPT_MASKS_MAX, sizeof(*replay.reads));
     replay.guesses = calloc(RMK_GEN_LENGTH_MAX + RMK_PROMPT_MASKS_MAX, sizeof(*replay.guesses));
