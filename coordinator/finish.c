@@ -32,15 +32,14 @@ uint64_t rmk_finish_deadline_us(const struct rmk_submit *submit, uint64_t call_d
     return reserve_us < left_us ? call_deadline_us - reserve_us : now_us;
 }
 
-/* A canvas without a single commit is no answer, however good the best one may be. */
-bool rmk_finish_answers(const struct rmk_request *request, const struct rmk_action *action)
+bool rmk_finish_answers(const struct rmk_action *action)
 {
     switch (action->finish.reason) {
     case RMK_FINISH_LENGTH:
     case RMK_FINISH_STOP:
         return true;
     case RMK_FINISH_DEADLINE:
-        return request->intake->submit.best_at_deadline && action->finish.usage.committed > 0;
+        return action->finish.err == RMK_OK; /* the best was asked for, and there is some */
     default:
         return false;
     }
@@ -73,18 +72,18 @@ struct rmk_result *rmk_finish_result(struct rmk_request *request, const struct r
     result->reason = stopped ? RMK_FINISH_STOP : action->finish.reason;
     result->profile = request->intake->profile;
     result->suffix_count = submit->suffix_count;
-    result->completion_tokens = id_count - submit->suffix_count;
-    if (result->reason == RMK_FINISH_DEADLINE) {
-        for (uint32_t i = 0; i < id_count - submit->suffix_count; i++) {
-            result->completion_tokens -= ids[i] == submit->mask_id;
-        }
-    }
     result->prompt_rows = submit->prompt_rows;
     result->image_rows = request->intake->image_rows;
     result->image_tiles = request->intake->image_tiles;
     result->usage = action->finish.usage;
     (void)snprintf(result->numerics, sizeof(result->numerics), "%s", request->numerics);
     return result;
+}
+
+/* Nothing is wrong with what no group here can do; other groups could. */
+int rmk_finish_refusal(enum rmk_err err)
+{
+    return err == RMK_EUNSUPPORTED ? RMK_STATUS_FAILED_PRECONDITION : (int)rmk_status_of(err);
 }
 
 int rmk_finish_status(const struct rmk_action *action, struct rmk_why *why)
@@ -105,9 +104,7 @@ int rmk_finish_status(const struct rmk_action *action, struct rmk_why *why)
             (void)rmk_fail(why, action->finish.err, "%s; try again in %.1f s", reason,
                            (double)action->finish.retry_after_us / 1e6);
         }
-        /* Nothing is wrong with the request, but no group here can do it. */
-        return action->finish.err == RMK_EUNSUPPORTED ? RMK_STATUS_FAILED_PRECONDITION
-                                                      : (int)rmk_status_of(action->finish.err);
+        return rmk_finish_refusal(action->finish.err);
     default:
         (void)rmk_fail(why, action->finish.err, "%s", reason);
         switch (action->finish.err) {

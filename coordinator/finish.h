@@ -19,11 +19,14 @@ uint64_t rmk_finish_deadline_us(const struct rmk_submit *submit, uint64_t call_d
                                 uint64_t now_us);
 
 /* The FINISH has an answer; otherwise rmk_finish_status says what it is. */
-bool rmk_finish_answers(const struct rmk_request *request, const struct rmk_action *action);
+bool rmk_finish_answers(const struct rmk_action *action);
 
 /* Finish the request's stream and make its answer. NULL: no memory. */
 struct rmk_result *rmk_finish_result(struct rmk_request *request, const struct rmk_action *action,
                                      struct rmk_why *why);
+
+/* The status (enum rmk_status) of a request that was refused for `err`. */
+int rmk_finish_refusal(enum rmk_err err);
 
 /* One sentence and its status (enum rmk_status) for an end without an answer. */
 int rmk_finish_status(const struct rmk_action *action, struct rmk_why *why);

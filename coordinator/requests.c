@@ -155,8 +155,9 @@ static void log_access(const struct rmk_listener *listener, const struct rmk_out
             "encode_us=%llu first_commit_us=%llu "
             "compute_us=%llu total_us=%llu",
             outcome->request_id, listener->peer, listener->method, rmk_result_reason(result),
-            result->profile, result->prompt_rows, result->image_rows, result->completion_tokens,
-            result->usage.forwards, result->usage.refreshes, result->usage.recoveries,
+            result->profile, result->prompt_rows, result->image_rows,
+            result->id_count - result->suffix_count, result->usage.forwards,
+            result->usage.refreshes, result->usage.recoveries,
             (unsigned long long)result->usage.queue_us, (unsigned long long)result->usage.encode_us,
             (unsigned long long)result->usage.first_commit_us,
             (unsigned long long)result->usage.compute_us, (unsigned long long)total_us);
@@ -413,7 +414,7 @@ static void admit(struct rmk_requests *requests, struct rmk_intake_job *job)
     }
     err = begin(requests, job, name, &why);
     if (err != RMK_OK) {
-        fail_listener(requests, listener, rmk_status_of(err), name, why.text);
+        fail_listener(requests, listener, rmk_finish_refusal(err), name, why.text);
     }
 }
 
@@ -663,7 +664,7 @@ static void count_result(struct rmk_requests *requests, const struct rmk_result 
 
     rmk_counter_add(metrics->prompt_rows, result->prompt_rows);
     rmk_counter_add(metrics->image_rows, result->image_rows);
-    rmk_counter_add(metrics->completion_tokens, result->completion_tokens);
+    rmk_counter_add(metrics->completion_tokens, result->id_count - result->suffix_count);
     rmk_counter_add(metrics->forwards, result->usage.forwards);
     rmk_counter_add(metrics->refreshes, result->usage.refreshes);
     rmk_counter_add(metrics->replays, result->usage.replays);
@@ -680,7 +681,7 @@ void rmk_requests_finish(struct rmk_requests *requests, const struct rmk_action 
 {
     /* By tag: a refused request never had an id. The engine finishes each exactly once. */
     struct rmk_request *request = (struct rmk_request *)(uintptr_t)action->tag;
-    bool answered = rmk_finish_answers(request, action);
+    bool answered = rmk_finish_answers(action);
     struct rmk_outcome outcome = {.request_id = request->name};
     struct rmk_result *result = NULL;
     struct rmk_why why = {0};

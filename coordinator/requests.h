@@ -96,7 +96,8 @@ struct rmk_requests_options {
     uint32_t requests_max;
     uint32_t intakes_max;  /* jobs waiting for a pool thread or on one */
     uint32_t finished_max; /* answers kept for those who ask again */
-    /* Whether some group can ever run it; RMK_EINVAL with the numbers when not. On the loop. */
+    /* Whether some group can ever run it; RMK_EINVAL or RMK_EUNSUPPORTED with
+     * the numbers when not. On the loop. */
     enum rmk_err (*fits)(void *context, const struct rmk_intake *intake, struct rmk_why *why);
     void *context;
 };

@@ -12,14 +12,13 @@
 
 struct rmk_result {
     uint32_t references;
-    enum rmk_finish reason; /* LENGTH, STOP, or DEADLINE with the canvas as it was */
+    enum rmk_finish reason; /* LENGTH, STOP, or DEADLINE with what was decided */
     const char *profile;    /* static */
     char *text;             /* may hold NUL bytes */
     size_t text_size;
     int32_t *ids; /* generated, then the suffix */
     uint32_t id_count;
     uint32_t suffix_count;
-    uint32_t completion_tokens; /* generated ids, undecided positions not counted */
     uint32_t prompt_rows;
     uint32_t image_rows;
     uint32_t image_tiles;

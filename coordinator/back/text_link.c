@@ -705,9 +705,14 @@ void rmk_texts_limits(const struct rmk_texts *texts, struct rmk_text_limits *out
     for (uint32_t i = 0; i < texts->group_count; i++) {
         const struct text_group *group = texts->groups[i];
 
-        if (group->machine.present_count > 0 && group->limits.rows_max > out_limits->rows_max) {
+        if (group->machine.present_count == 0) {
+            continue;
+        }
+        uint32_t kv_rows_max = (uint32_t)most(out_limits->kv_rows_max, group->limits.kv_rows_max);
+        if (group->limits.rows_max > out_limits->rows_max) {
             *out_limits = group->limits;
         }
+        out_limits->kv_rows_max = kv_rows_max; /* perhaps another group's than the longest rows */
     }
 }
 

@@ -185,7 +185,7 @@ static void send_result(struct generate *generate, const struct rmk_outcome *out
     usage.prompt_rows = result->prompt_rows;
     usage.image_rows = result->image_rows;
     usage.image_tiles = result->image_tiles;
-    usage.completion_tokens = result->completion_tokens;
+    usage.completion_tokens = result->id_count - result->suffix_count;
     usage.forwards = result->usage.forwards;
     usage.recoveries = result->usage.recoveries;
     usage.restarted = result->usage.restarted;

@@ -223,6 +223,30 @@ static void a_request_larger_than_every_group_is_refused_with_numbers(void **sta
     expect_status(&client, RMK_STATUS_INVALID_ARGUMENT, "the text workers take at most 300");
 }
 
+/* The fake worker, like one without memory for it, keeps no keys and values. */
+static void a_cache_that_no_group_has_room_for_is_a_failed_precondition(void **state)
+{
+    struct client client;
+    struct ask ask;
+
+    (void)state;
+    start();
+    ask_init(&ask, "Hello", 8);
+    ask.sampling.profile = (char *)(uintptr_t) "balanced";
+    client_ask(&client, &world, &ask, 0);
+    client_wait(&client);
+    expect_status(&client, RMK_STATUS_FAILED_PRECONDITION, "sampling.cache: the request needs");
+    client_deinit(&client);
+
+    ask.sampling.profile = (char *)(uintptr_t) "exact";
+    client_ask(&client, &world, &ask, 0);
+    client_wait(&client);
+    expect_answer(&client, 8);
+    assert_string_equal(client.result->usage->profile, "exact");
+    assert_true(client.result->usage->tokens_per_forward == 1.0);
+    client_deinit(&client);
+}
+
 static void the_same_request_id_joins_and_later_recalls_and_other_contents_are_refused(void **state)
 {
     struct client first, second, third, fourth;
@@ -421,6 +445,7 @@ int main(void)
         TEST(a_stop_in_the_text_cuts_before_it_and_spares_rounds),
         TEST(bad_requests_are_refused_in_words),
         TEST(a_request_larger_than_every_group_is_refused_with_numbers),
+        TEST(a_cache_that_no_group_has_room_for_is_a_failed_precondition),
         TEST(the_same_request_id_joins_and_later_recalls_and_other_contents_are_refused),
         TEST(a_request_goes_on_until_its_last_client_leaves),
         TEST(a_deadline_ends_a_request),

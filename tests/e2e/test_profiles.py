@@ -1,5 +1,6 @@
 """Profiles, rules and caches of a running cluster: what is refused, what usage says, compare and bench."""
 
+import concurrent.futures
 import json
 
 import grpc
@@ -69,6 +70,82 @@ def test_the_lane_is_online_or_batch(demo):
     code, details = refusal(
         lambda: demo.stub.GenerateOnce(ask(), timeout=60, metadata=[("x-remask-lane", "express")]))
     assert code == grpc.StatusCode.INVALID_ARGUMENT and "x-remask-lane" in details and "express" in details
+
+
+# ---- other profiles, rules and caches ------------------------------------------------------------------------------------
+
+
+def fields_of_every_kind():
+    rules = [pb.RULE_QUOTA, pb.RULE_THRESHOLD, pb.RULE_FACTOR, pb.RULE_HIERARCHICAL, pb.RULE_LOCAL_LEAP]
+    caches = [pb.CACHE_NONE, pb.CACHE_PROMPT, pb.CACHE_PREFIX, pb.CACHE_DUAL, pb.CACHE_FEATURE]
+    return ([{"profile": name} for name in ("exact", "balanced", "fast")]
+            + [{"rule": rule, "cache": cache} for rule in rules for cache in caches])
+
+
+def blocks(fields):
+    return ask(block_length=8, steps=16, **fields)
+
+
+def test_every_rule_and_cache_answers_the_same_alone_and_among_the_others(demo):
+    everything = [blocks(fields) for fields in fields_of_every_kind()]
+    alone = [demo.once(request) for request in everything]
+    with concurrent.futures.ThreadPoolExecutor(len(everything)) as pool:
+        together = list(pool.map(demo.once, everything))
+    assert [list(a.ids) for a in together] == [list(a.ids) for a in alone]
+    assert [a.usage.forwards for a in together] == [a.usage.forwards for a in alone]
+    assert [a.usage.refreshes for a in together] == [a.usage.refreshes for a in alone]
+    for request, answer in zip(everything, alone):
+        assert answer.finish_reason in ("stop", "length") and 0 < answer.usage.refreshes <= answer.usage.forwards
+        assert answer.usage.replays == 0
+        if request.sampling.cache == pb.CACHE_NONE:
+            assert answer.usage.refreshes == answer.usage.forwards
+
+
+@pytest.mark.parametrize("profile", ["balanced", "fast"])
+def test_profiles_are_called_by_their_name_and_need_fewer_forwards(demo, profile):
+    exact = demo.once(ask(steps=32))
+    answer = demo.once(ask(steps=32, profile=profile))
+    assert answer.usage.profile == profile
+    assert 2 * answer.usage.forwards < exact.usage.forwards
+    assert 0 < answer.usage.refreshes <= answer.usage.forwards
+    assert answer.usage.tokens_per_forward > 2 * exact.usage.tokens_per_forward
+    assert demo.once(ask(profile=profile, cache=pb.CACHE_NONE)).usage.profile == "custom"
+
+
+def test_a_refresh_at_every_step_is_no_cache(demo):
+    plain = demo.once(ask())
+    for cache in (pb.CACHE_PROMPT, pb.CACHE_PREFIX, pb.CACHE_DUAL):
+        answer = demo.once(ask(cache=cache, refresh_interval=1))
+        assert list(answer.ids) == list(plain.ids)
+        assert answer.usage.refreshes == answer.usage.forwards == plain.usage.forwards
+
+
+def test_the_best_at_the_deadline_is_the_beginning_of_the_answer(demo):
+    fields = {"gen_length": 256, "block_length": 2, "steps": 256, "no_default_stop": True}
+    whole = demo.once(ask(**fields), timeout=120)
+    seconds = whole.usage.total_us / 1e6
+    best = demo.once(ask(deadline_policy=pb.DEADLINE_BEST, **fields), timeout=seconds / 2)
+    assert best.finish_reason == "deadline"
+    assert 0 < len(best.ids) < len(whole.ids)
+    assert list(best.ids) == list(whole.ids[:len(best.ids)])
+    assert best.usage.forwards < whole.usage.forwards
+    code, _ = refusal(lambda: demo.once(ask(**fields), timeout=seconds / 4))
+    assert code == grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_compare_shows_what_a_profile_costs_and_changes(demo_cluster):
+    for profile in ("balanced", "fast"):
+        line = json.loads(run_remask("compare", PICTURES[1], "--profile", profile, "--gen-length", 64, "--json",
+                                     cluster=demo_cluster).stdout)
+        exact, other = line["exact"], line["other"]
+        assert (exact["usage"]["profile"], other["usage"]["profile"]) == ("exact", profile)
+        assert line["speedup"] > 1 and other["usage"]["forwards"] < exact["usage"]["forwards"]
+        assert line["same"] == (exact["ids"] == other["ids"])
+        if not line["same"]:
+            first = line["first_difference"]
+            assert exact["ids"][:first] == other["ids"][:first]
+            assert exact["ids"][first:first + 1] != other["ids"][first:first + 1]
+            assert exact["parting"]["before"] == other["parting"]["before"]
 
 
 # ---- the commands --------------------------------------------------------------------------------------------------------

@@ -9,8 +9,6 @@
 #include "common/rpc/rpc.h"
 #include "coordinator/engine/engine.h"
 #include "coordinator/finish.h"
-#include "coordinator/front/intake.h"
-#include "coordinator/requests.h"
 
 enum { SECOND = 1000000 };
 
@@ -41,25 +39,21 @@ static void with_best_a_twentieth_of_the_time_is_kept_for_the_way(void **state)
     assert_int_equal(rmk_finish_deadline_us(&submit, now_us - 1, now_us), now_us - 1);
 }
 
-static void only_a_canvas_with_commits_is_an_answer_at_the_deadline(void **state)
+static void a_deadline_is_an_answer_when_the_engine_has_the_best_one(void **state)
 {
-    struct rmk_intake intake = {.submit = {.best_at_deadline = true}};
-    struct rmk_request request = {.intake = &intake};
     struct rmk_action action = {.kind = RMK_ACTION_FINISH,
-                                .finish = {.reason = RMK_FINISH_DEADLINE}};
+                                .finish = {.reason = RMK_FINISH_DEADLINE, .err = RMK_EDEADLINE}};
 
     (void)state;
-    assert_false(rmk_finish_answers(&request, &action));
-    action.finish.usage.committed = 1;
-    assert_true(rmk_finish_answers(&request, &action));
-    intake.submit.best_at_deadline = false;
-    assert_false(rmk_finish_answers(&request, &action));
+    assert_false(rmk_finish_answers(&action));
+    action.finish.err = RMK_OK;
+    assert_true(rmk_finish_answers(&action));
     action.finish.reason = RMK_FINISH_LENGTH;
-    assert_true(rmk_finish_answers(&request, &action));
+    assert_true(rmk_finish_answers(&action));
     action.finish.reason = RMK_FINISH_STOP;
-    assert_true(rmk_finish_answers(&request, &action));
+    assert_true(rmk_finish_answers(&action));
     action.finish.reason = RMK_FINISH_CANCELLED;
-    assert_false(rmk_finish_answers(&request, &action));
+    assert_false(rmk_finish_answers(&action));
 }
 
 static void what_no_group_can_do_is_a_failed_precondition(void **state)
@@ -89,7 +83,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_best_the_engines_deadline_is_the_calls),
         cmocka_unit_test(with_best_a_twentieth_of_the_time_is_kept_for_the_way),
-        cmocka_unit_test(only_a_canvas_with_commits_is_an_answer_at_the_deadline),
+        cmocka_unit_test(a_deadline_is_an_answer_when_the_engine_has_the_best_one),
         cmocka_unit_test(what_no_group_can_do_is_a_failed_precondition),
     };
 
