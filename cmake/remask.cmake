@@ -50,6 +50,10 @@ function(rmk_test name)
     target_link_libraries(${name} PRIVATE rmk_flags ${ARG_LIBS} cmocka)
     add_test(NAME ${name} COMMAND ${name} ${ARG_ARGS} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
     set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
+    if(RMK_SANITIZE STREQUAL "thread")
+        set_tests_properties(${name} PROPERTIES ENVIRONMENT
+            "TSAN_OPTIONS=suppressions=tests/support/tsan.supp ignore_noninstrumented_modules=1")
+    endif()
 endfunction()
 
 # rmk_fuzzer(NAME SOURCES … LIBS …): a libFuzzer target. With gcc (no libFuzzer) tests/fuzz/driver.c runs the corpus only.

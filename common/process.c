@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { TEXT_BYTES_MAX = 1 << 20 };
 
@@ -20,6 +21,27 @@ void rmk_process_init(void)
     (void)mallopt(M_MMAP_THRESHOLD, 1 << 30);
     (void)mallopt(M_TRIM_THRESHOLD, 1 << 30);
     (void)mallopt(M_TOP_PAD, 64 << 20);
+}
+
+static const char *mapped = "a mapped file";
+
+/* Only what is safe in a signal handler. */
+static void on_bus_error(int number)
+{
+    static const char sentence[] = " shrank or could not be read while it was in use\n";
+
+    (void)number;
+    (void)!write(STDERR_FILENO, mapped, strlen(mapped));
+    (void)!write(STDERR_FILENO, sentence, sizeof(sentence) - 1);
+    _exit(RMK_EXIT_CONFIG);
+}
+
+void rmk_process_explain_truncation(const char *what)
+{
+    struct sigaction action = {.sa_handler = on_bus_error};
+
+    mapped = what;
+    (void)sigaction(SIGBUS, &action, NULL);
 }
 
 uint32_t rmk_process_cores(void)

@@ -11,6 +11,13 @@
  * to three times faster that way. */
 void rmk_process_init(void);
 
+/* Exit status of a process whose files or configuration are wrong: starting it again does not help (EX_CONFIG). */
+#define RMK_EXIT_CONFIG 78
+
+/* A mapped file that shrinks while it is read (a checkpoint being copied over) raises SIGBUS. From here on that ends the process
+ * with one sentence on stderr and RMK_EXIT_CONFIG instead of a crash. `what`: what is mapped, kept, not copied. */
+void rmk_process_explain_truncation(const char *what);
+
 /* Processors this process may run on (its affinity mask, as containers set it); at least 1. */
 uint32_t rmk_process_cores(void);
 

@@ -31,7 +31,7 @@
 
 enum {
     LINKS_MAX = 4096,
-    WARMUP_PAUSE_MS = 1000,  /* after one that failed */
+    WARMUP_PAUSE_MS = 1000, /* after one that failed */
     DRAIN_POLL_MS = 20,
     DRAIN_GRACE_MS = 1000, /* after the drain timeout, for the last sentences to reach clients */
 };
@@ -95,11 +95,13 @@ void rmk_app_defaults(struct rmk_app_options *options)
     };
 }
 
-/* ---- readiness --------------------------------------------------------------------------------------- */
+/* ---- readiness
+ * --------------------------------------------------------------------------------------- */
 
 bool rmk_app_ready(const struct rmk_app *app)
 {
-    if (app->draining || !app->warmup.warm || rmk_texts_up_count(rmk_links_texts(app->links)) == 0) {
+    if (app->draining || !app->warmup.warm ||
+        rmk_texts_up_count(rmk_links_texts(app->links)) == 0) {
         return false;
     }
     return !app->require_vision || rmk_visions_up_count(rmk_links_visions(app->links)) > 0;
@@ -125,7 +127,8 @@ static void update_health(struct rmk_app *app)
     rmk_gauge_set(app->metrics.ready, ready);
     if (ready != app->was_ready) {
         app->was_ready = ready;
-        rmk_log(RMK_LOG_INFO, "app", ready ? "ready" : "not ready", "uptime_s=%.1f groups_up=%u visions_up=%u",
+        rmk_log(RMK_LOG_INFO, "app", ready ? "ready" : "not ready",
+                "uptime_s=%.1f groups_up=%u visions_up=%u",
                 (double)(rmk_clock_us() - app->started_us) / 1e6,
                 rmk_texts_up_count(rmk_links_texts(app->links)),
                 rmk_visions_up_count(rmk_links_visions(app->links)));
@@ -165,7 +168,8 @@ static void on_changed(void *context)
     }
 }
 
-/* ---- the parts' views of each other -------------------------------------------------------------------- */
+/* ---- the parts' views of each other
+ * -------------------------------------------------------------------- */
 
 static void on_perform(void *context, const struct rmk_action *action)
 {
@@ -199,8 +203,8 @@ static const struct rmk_intake *on_intake_of(void *context, struct rmk_request_i
     return request != NULL ? request->intake : NULL;
 }
 
-/* A request that no attached group can run would wait for ever. With no group attached nobody knows yet, and the engine
- * says it later. */
+/* A request that no attached group can run would wait for ever. With no group attached nobody knows
+ * yet, and the engine says it later. */
 static enum rmk_err on_fits(void *context, const struct rmk_intake *intake, struct rmk_why *why)
 {
     const struct rmk_app *app = context;
@@ -215,23 +219,25 @@ static enum rmk_err on_fits(void *context, const struct rmk_intake *intake, stru
         return RMK_OK;
     }
     if (rows > limits.rows_max) {
-        return rmk_fail(why, RMK_EINVAL,
-                        "messages: %u prompt rows, %u to generate and %u of suffix are %u rows, the text "
-                        "workers take at most %u",
-                        submit->prompt_rows, submit->gen_length, submit->suffix_count, rows,
-                        limits.rows_max);
+        return rmk_fail(
+            why, RMK_EINVAL,
+            "messages: %u prompt rows, %u to generate and %u of suffix are %u rows, the text "
+            "workers take at most %u",
+            submit->prompt_rows, submit->gen_length, submit->suffix_count, rows, limits.rows_max);
     }
     if (step_rows > limits.step_rows_max) {
-        return rmk_fail(why, RMK_EINVAL,
-                        "sampling.cfg_scale: %u rows in two passes are more than the %u that the text "
-                        "workers take in one step",
-                        step_rows, limits.step_rows_max);
+        return rmk_fail(
+            why, RMK_EINVAL,
+            "sampling.cfg_scale: %u rows in two passes are more than the %u that the text "
+            "workers take in one step",
+            step_rows, limits.step_rows_max);
     }
     if (reads > limits.reads_max) {
-        return rmk_fail(why, RMK_EINVAL,
-                        "sampling.gen_length: %u open positions are more than the %u that the text workers "
-                        "take in one step",
-                        reads, limits.reads_max);
+        return rmk_fail(
+            why, RMK_EINVAL,
+            "sampling.gen_length: %u open positions are more than the %u that the text workers "
+            "take in one step",
+            reads, limits.reads_max);
     }
     return RMK_OK;
 }
@@ -258,7 +264,9 @@ static bool on_http_ready(void *context)
     return rmk_app_ready(context);
 }
 
-/* ---- start ------------------------------------------------------------------------------------------------ */
+/* ---- start
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static enum rmk_err create_engine(struct rmk_app *app, struct rmk_why *why)
 {
@@ -304,8 +312,8 @@ static enum rmk_err create_tables(struct rmk_app *app, struct rmk_why *why)
         .heartbeat_timeout_ms = app->options.heartbeat_timeout_ms,
         .hello_timeout_ms = app->options.hello_timeout_ms,
         .form_timeout_ms = app->options.form_timeout_ms,
-        /* Seconds since 1970, times 65536: no coordinator forms epochs faster than that, so a later one's are
-         * always larger, and a worker can tell. */
+        /* Seconds since 1970, times 65536: no coordinator forms epochs faster than that, so a later
+         * one's are always larger, and a worker can tell. */
         .epoch_base = rmk_clock_wall_us() / 1000000 << 16,
     };
     struct rmk_back_hooks hooks = {
@@ -323,8 +331,8 @@ static enum rmk_err create_tables(struct rmk_app *app, struct rmk_why *why)
         err = rmk_fail(why, RMK_ELIMIT, "no memory for the store of pictures");
         goto out;
     }
-    RMK_TRY(rmk_requests_create(app->uv, &app->model->served, &requests, &app->metrics, &app->requests,
-                                why));
+    RMK_TRY(rmk_requests_create(app->uv, &app->model->served, &requests, &app->metrics,
+                                &app->requests, why));
     RMK_TRY(rmk_links_create(app->uv, &back, &hooks, &app->metrics, &app->links, why));
     RMK_TRY(rmk_loop_create(app->uv, app->engine, &loop, &app->loop, why));
     rmk_requests_connect(app->requests, app->loop);
@@ -392,8 +400,8 @@ static enum rmk_err create_servers(struct rmk_app *app, struct rmk_why *why)
     RMK_TRY(rmk_listen(app->rpc, &specs[0], api, sizeof(api) / sizeof(api[0]), &app->server, why));
     RMK_TRY(rmk_listen(app->rpc, &specs[1], cluster, sizeof(cluster) / sizeof(cluster[0]),
                        &app->cluster_server, why));
-    err = rmk_http_metrics_create(app->uv, app->options.metrics_listen, app->registry, &hooks, &app->http,
-                                  why);
+    err = rmk_http_metrics_create(app->uv, app->options.metrics_listen, app->registry, &hooks,
+                                  &app->http, why);
     if (err != RMK_OK) {
         rmk_why_context(why, "--metrics-listen");
     }
@@ -415,8 +423,8 @@ static enum rmk_err write_ready_file(const char *path, const char *api, const ch
                                      const char *metrics, struct rmk_why *why)
 {
     char part[1024];
-    json_t *json = json_pack("{s:s, s:s, s:s, s:i}", "listen", api, "cluster", cluster, "metrics", metrics,
-                             "pid", (int)getpid());
+    json_t *json = json_pack("{s:s, s:s, s:s, s:i}", "listen", api, "cluster", cluster, "metrics",
+                             metrics, "pid", (int)getpid());
     enum rmk_err err = RMK_OK;
 
     if (json == NULL || snprintf(part, sizeof(part), "%s.part", path) >= (int)sizeof(part)) {
@@ -441,7 +449,8 @@ static enum rmk_err announce(struct rmk_app *app, struct rmk_why *why)
     address_of(app->options.metrics_listen, rmk_app_metrics_port(app), metrics);
     rmk_digest_hex(app->model->served.digest, digest);
     rmk_log(RMK_LOG_INFO, "app", "listening",
-            "version=%s model=%s digest=%.16s vision=%s listen=%s cluster=%s metrics=%s requests_max=%u "
+            "version=%s model=%s digest=%.16s vision=%s listen=%s cluster=%s metrics=%s "
+            "requests_max=%u "
             "start_s=%.2f",
             RMK_VERSION, app->model->served.name, digest,
             app->model->spec.vision.present ? "yes" : "no", api, cluster, metrics,
@@ -474,11 +483,12 @@ enum rmk_err rmk_app_create(uv_loop_t *uv, const struct rmk_app_options *options
     (void)uv_timer_init(uv, &app->timer); /* cannot fail */
     app->timer.data = app;
     app->timer_open = true;
-    RMK_TRY(rmk_model_data_create(options->model_dir, options->vision_dir, options->config_overrides,
-                                  options->model_name, &app->model, why));
-    app->require_vision = options->require_vision == RMK_VISION_NEED_YES ||
-                          (options->require_vision == RMK_VISION_NEED_AUTO &&
-                           app->model->spec.vision.present);
+    RMK_TRY(rmk_model_data_create(options->model_dir, options->vision_dir,
+                                  options->config_overrides, options->model_name, &app->model,
+                                  why));
+    app->require_vision =
+        options->require_vision == RMK_VISION_NEED_YES ||
+        (options->require_vision == RMK_VISION_NEED_AUTO && app->model->spec.vision.present);
     app->registry = rmk_metrics_create();
     if (app->registry == NULL) {
         err = rmk_fail(why, RMK_ELIMIT, "no memory for metrics");
@@ -515,10 +525,12 @@ uint16_t rmk_app_metrics_port(const struct rmk_app *app)
     return rmk_http_metrics_port(app->http);
 }
 
-/* ---- end --------------------------------------------------------------------------------------------------- */
+/* ---- end
+ * ---------------------------------------------------------------------------------------------------
+ */
 
-/* Close one after the other, each when the one before has gone: first the network, so that nobody comes in; then what
- * its calls referred to. */
+/* Close one after the other, each when the one before has gone: first the network, so that nobody
+ * comes in; then what its calls referred to. */
 static void close_next(void *context);
 
 static void on_timer_closed(uv_handle_t *handle)

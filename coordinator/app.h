@@ -1,5 +1,6 @@
-/* The coordinator as one object: the served model's data, the engine, the tables of requests and workers, the servers.
- * main.c makes one from flags; tests make one from options, in their own process and on their own loop.
+/* The coordinator as one object: the served model's data, the engine, the tables of requests and
+ * workers, the servers. main.c makes one from flags; tests make one from options, in their own
+ * process and on their own loop.
  */
 #ifndef RMK_COORDINATOR_APP_H
 #define RMK_COORDINATOR_APP_H
@@ -56,12 +57,13 @@ struct rmk_app_options {
 /* Addresses, limits and timeouts as the flags' defaults. */
 void rmk_app_defaults(struct rmk_app_options *options);
 
-/* Load the model's data and listen. Options are borrowed for the app's life. Errors name flag, file or address. */
+/* Load the model's data and listen. Options are borrowed for the app's life. Errors name flag, file
+ * or address. */
 enum rmk_err rmk_app_create(uv_loop_t *uv, const struct rmk_app_options *options,
                             struct rmk_app **out_app, struct rmk_why *why);
 
-/* Refuse what is new, finish what is open (up to the drain timeout), then close everything. `stopped` runs when the
- * app is freed. */
+/* Refuse what is new, finish what is open (up to the drain timeout), then close everything.
+ * `stopped` runs when the app is freed. */
 void rmk_app_drain(struct rmk_app *app, void (*stopped)(void *context), void *context);
 
 uint16_t rmk_app_port(const struct rmk_app *app);

@@ -93,7 +93,8 @@ enum rmk_err rmk_listen(struct rmk_rpc *rpc, const struct rmk_listen_spec *spec,
     options.tls_cert = certificate;
     options.tls_key = key;
     options.tls_ca = authority;
-    RMK_TRY(rmk_rpc_server_create(rpc, spec->address, &options, methods, method_count, out_server, why));
+    RMK_TRY(rmk_rpc_server_create(rpc, spec->address, &options, methods, method_count, out_server,
+                                  why));
 out:
     if (err != RMK_OK) {
         rmk_why_context(why, "--%s", spec->flag);

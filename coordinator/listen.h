@@ -1,4 +1,5 @@
-/* A gRPC server on an address, secure by default: beyond loopback it needs TLS, or the operator's word that it does not.
+/* A gRPC server on an address, secure by default: beyond loopback it needs TLS, or the operator's
+ * word that it does not.
  */
 #ifndef RMK_COORDINATOR_LISTEN_H
 #define RMK_COORDINATOR_LISTEN_H
@@ -24,7 +25,8 @@ struct rmk_listen_spec {
 /* Whether HOST of HOST:PORT can only be reached from this machine. */
 bool rmk_listen_is_loopback(const char *address);
 
-/* Errors: RMK_EINVAL (not secure, TLS files incomplete), RMK_EIO (a PEM file), and those of rmk_rpc_server_create. */
+/* Errors: RMK_EINVAL (not secure, TLS files incomplete), RMK_EIO (a PEM file), and those of
+ * rmk_rpc_server_create. */
 enum rmk_err rmk_listen(struct rmk_rpc *rpc, const struct rmk_listen_spec *spec,
                         const struct rmk_rpc_method *methods, size_t method_count,
                         struct rmk_rpc_server **out_server, struct rmk_why *why);

@@ -35,12 +35,12 @@ static const char *keep_text(struct rmk_loop *loop, const char *text)
 
 static void keep_step(struct rmk_loop *loop, struct rmk_event_step *step)
 {
-    struct rmk_row_result *rows = 
-        rmk_arena_take(&loop->arena, step->row_count * sizeof(*rows));
+    struct rmk_row_result *rows = rmk_arena_take(&loop->arena, step->row_count * sizeof(*rows));
 
     for (uint32_t i = 0; i < step->row_count; i++) {
         rows[i] = step->rows[i];
-        rows[i].guesses = keep(loop, rows[i].guesses, rows[i].guess_count * sizeof(*rows[i].guesses));
+        rows[i].guesses =
+            keep(loop, rows[i].guesses, rows[i].guess_count * sizeof(*rows[i].guesses));
     }
     step->rows = rows;
     step->why = keep_text(loop, step->why);
@@ -105,8 +105,8 @@ static void turn(struct rmk_loop *loop)
 {
     uint64_t now_us = rmk_clock_us();
 
-    /* One time for the whole turn: what arrived together happened at once. By index, because performing posts
-     * more and may move the array. */
+    /* One time for the whole turn: what arrived together happened at once. By index, because
+     * performing posts more and may move the array. */
     for (size_t i = 0; i < loop->event_count; i++) {
         struct rmk_event event = loop->events[i];
 
@@ -119,7 +119,8 @@ static void turn(struct rmk_loop *loop)
         loop->tick_due = false;
         step(loop, &(struct rmk_event){.kind = RMK_EVENT_TICK, .now_us = now_us});
     }
-    /* A tick's actions may have posted; then the idle handle stays and the next turn comes at once. */
+    /* A tick's actions may have posted; then the idle handle stays and the next turn comes at once.
+     */
     if (loop->event_count == 0) {
         (void)uv_idle_stop(&loop->idle);
         rmk_arena_reset(&loop->arena);
@@ -155,8 +156,8 @@ static void set_timer(struct rmk_loop *loop, uint64_t due_us)
         (void)uv_timer_stop(&loop->timer);
         return;
     }
-    /* One millisecond more than rounding up: libuv counts from its own rounded-down time, and a tick before its
-     * time would find nothing due. */
+    /* One millisecond more than rounding up: libuv counts from its own rounded-down time, and a
+     * tick before its time would find nothing due. */
     delay_ms = due_us > now_us ? (due_us - now_us + 999) / 1000 + 1 : 0;
     uv_update_time(loop->timer.loop);
     (void)uv_timer_start(&loop->timer, on_timer, delay_ms, 0);

@@ -1,5 +1,5 @@
-/* Where events become decisions. One turn: gather all events → step the engine → perform all actions →
- * flush. Everything runs on the libuv loop's thread.
+/* Where events become decisions. One turn: gather all events → step the engine → perform all
+ * actions → flush. Everything runs on the libuv loop's thread.
  *
  *     links, streams, timers ── post ──► [events] ── turn ──► engine ──► perform ──► links, streams
  *                                           ▲                              │
@@ -29,8 +29,8 @@ enum rmk_err rmk_loop_create(uv_loop_t *uv, struct rmk_engine *engine,
                              const struct rmk_loop_hooks *hooks, struct rmk_loop **out_loop,
                              struct rmk_why *why);
 
-/* Queue an event for the next turn. What it points to is copied, but for a SUBMIT, whose memory must live until
- * its FINISH. `now_us` is set by the loop. */
+/* Queue an event for the next turn. What it points to is copied, but for a SUBMIT, whose memory
+ * must live until its FINISH. `now_us` is set by the loop. */
 void rmk_loop_post(struct rmk_loop *loop, const struct rmk_event *event);
 
 /* No turn after this. `closed` runs when the handles are gone and the loop is freed. */

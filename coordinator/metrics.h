@@ -1,5 +1,6 @@
-/* The coordinator's series, registered once; names and meanings are in docs/reference/metrics.md. Modules add to the
- * fields directly. What the engine counts itself is copied over when somebody reads.
+/* The coordinator's series, registered once; names and meanings are in docs/reference/metrics.md.
+ * Modules add to the fields directly. What the engine counts itself is copied over when somebody
+ * reads.
  */
 #ifndef RMK_COORDINATOR_METRICS_H
 #define RMK_COORDINATOR_METRICS_H

@@ -39,7 +39,8 @@ static void prefetch(struct rmk_performer *performer, const struct rmk_action *a
     rmk_assert(request != NULL);
     rmk_assert(item < request->intake->submit.item_count);
     if (address == NULL) {
-        /* The worker has left in this very turn. VISION_DOWN comes too; this answers the order itself. */
+        /* The worker has left in this very turn. VISION_DOWN comes too; this answers the order
+         * itself. */
         rmk_loop_post(performer->loop, &(struct rmk_event){
                                            .kind = RMK_EVENT_FEATURES_FAILED,
                                            .features =
@@ -72,8 +73,7 @@ static void run_step(struct rmk_performer *performer, const struct rmk_action *a
         rmk_arena_take(performer->scratch, plan->row_count * sizeof(*intakes));
 
     for (uint32_t i = 0; i < plan->row_count; i++) {
-        struct rmk_request *request =
-            rmk_requests_find(performer->requests, plan->rows[i].request);
+        struct rmk_request *request = rmk_requests_find(performer->requests, plan->rows[i].request);
 
         rmk_assert(request != NULL);
         intakes[i] = request->intake;
@@ -109,7 +109,8 @@ void rmk_perform(struct rmk_performer *performer, const struct rmk_action *actio
         rmk_requests_finish(performer->requests, action);
         break;
     case RMK_ACTION_RELEASE:
-        rmk_texts_forget(performer->texts, action->place.group, action->place.epoch, action->request);
+        rmk_texts_forget(performer->texts, action->place.group, action->place.epoch,
+                         action->request);
         break;
     case RMK_ACTION_DISSOLVE:
         rmk_texts_dissolve(performer->texts, action->place.group, action->place.epoch,

@@ -61,7 +61,8 @@ enum rmk_err rmk_requests_create(uv_loop_t *uv, const struct rmk_served *served,
     requests->served = served;
     requests->options = *options;
     requests->metrics = metrics;
-    /* More than the engine takes: it is the engine that says "full", with a hint when to try again. */
+    /* More than the engine takes: it is the engine that says "full", with a hint when to try again.
+     */
     requests->recall =
         rmk_recall_create(options->requests_max + options->intakes_max, options->finished_max);
     requests->by_index = calloc(options->requests_max, sizeof(struct rmk_request *));
@@ -102,7 +103,8 @@ void rmk_requests_destroy(struct rmk_requests *requests)
     }
     rmk_assert(requests->job_count == 0);
     /* Requests without listeners may be left when the loop has ended before the engine did. */
-    rmk_list_each (link, following, &requests->all) {
+    rmk_list_each(link, following, &requests->all)
+    {
         request_free(requests, rmk_list_entry(link, struct rmk_request, link));
     }
     rmk_recall_destroy(requests->recall);
@@ -131,7 +133,8 @@ static void post_about(struct rmk_requests *requests, enum rmk_event_kind kind,
     rmk_loop_post(requests->loop, &(struct rmk_event){.kind = kind, .request = request->id});
 }
 
-/* ---- listeners ------------------------------------------------------------------------------------- */
+/* ---- listeners
+ * ------------------------------------------------------------------------------------- */
 
 static void log_access(const struct rmk_listener *listener, const struct rmk_outcome *outcome,
                        uint64_t total_us)
@@ -223,7 +226,8 @@ static void join(struct rmk_request *request, struct rmk_listener *listener)
     }
 }
 
-/* The engine hears of slowness when nobody is left who reads: one slow reader among several only misses canvases. */
+/* The engine hears of slowness when nobody is left who reads: one slow reader among several only
+ * misses canvases. */
 static void weigh_slowness(struct rmk_requests *requests, struct rmk_request *request)
 {
     struct rmk_list *link, *following;
@@ -232,7 +236,8 @@ static void weigh_slowness(struct rmk_requests *requests, struct rmk_request *re
     if (!request->accepted || request->cancelled) {
         return;
     }
-    rmk_list_each (link, following, &request->listeners) {
+    rmk_list_each(link, following, &request->listeners)
+    {
         slow = slow && rmk_list_entry(link, struct rmk_listener, link)->slow;
     }
     if (slow != request->slow) {
@@ -249,7 +254,8 @@ void rmk_requests_slow(struct rmk_requests *requests, struct rmk_listener *liste
     }
 }
 
-/* Nobody wants the answer. Its id is free at once: who asks again begins anew instead of sharing the cancellation. */
+/* Nobody wants the answer. Its id is free at once: who asks again begins anew instead of sharing
+ * the cancellation. */
 static void cancel(struct rmk_requests *requests, struct rmk_request *request)
 {
     if (request->cancelled) {
@@ -302,13 +308,15 @@ void rmk_requests_refuse(struct rmk_requests *requests, struct rmk_listener *lis
     log_access(listener, &outcome, 0);
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------ */
+/* ---- opening
+ * ------------------------------------------------------------------------------------------ */
 
 static void make_name(char name[RMK_REQUEST_ID_BYTES_MAX + 1])
 {
     uint64_t number = rmk_clock_us();
 
-    /* Names need to differ, not to be secret: the clock will do when the system has no random bytes yet. */
+    /* Names need to differ, not to be secret: the clock will do when the system has no random bytes
+     * yet. */
     (void)!getrandom(&number, sizeof(number), GRND_NONBLOCK);
     (void)snprintf(name, RMK_REQUEST_ID_BYTES_MAX + 1, "r-%016llx", (unsigned long long)number);
 }
@@ -326,8 +334,8 @@ static void replay(struct rmk_requests *requests, struct rmk_listener *listener,
     end_listener(requests, listener, &outcome);
 }
 
-static enum rmk_err begin(struct rmk_requests *requests, struct rmk_intake_job *job, const char *name,
-                          struct rmk_why *why)
+static enum rmk_err begin(struct rmk_requests *requests, struct rmk_intake_job *job,
+                          const char *name, struct rmk_why *why)
 {
     struct rmk_request *request = NULL;
     enum rmk_err err;
@@ -397,7 +405,8 @@ static void admit(struct rmk_requests *requests, struct rmk_intake_job *job)
         break;
     }
     if (requests->draining) {
-        fail_listener(requests, listener, RMK_STATUS_UNAVAILABLE, name, "the coordinator is shutting down");
+        fail_listener(requests, listener, RMK_STATUS_UNAVAILABLE, name,
+                      "the coordinator is shutting down");
         return;
     }
     err = begin(requests, job, name, &why);
@@ -490,9 +499,8 @@ static void fail_all(struct rmk_requests *requests, struct rmk_request *request,
                      const char *why)
 {
     while (!rmk_list_empty(&request->listeners)) {
-        fail_listener(requests,
-                      rmk_list_entry(request->listeners.next, struct rmk_listener, link), status,
-                      request->name, why);
+        fail_listener(requests, rmk_list_entry(request->listeners.next, struct rmk_listener, link),
+                      status, request->name, why);
     }
 }
 
@@ -500,7 +508,8 @@ void rmk_requests_abort(struct rmk_requests *requests, const char *why)
 {
     struct rmk_list *link, *following;
 
-    rmk_list_each (link, following, &requests->all) {
+    rmk_list_each(link, following, &requests->all)
+    {
         struct rmk_request *request = rmk_list_entry(link, struct rmk_request, link);
 
         fail_all(requests, request, RMK_STATUS_UNAVAILABLE, why);
@@ -508,7 +517,8 @@ void rmk_requests_abort(struct rmk_requests *requests, const char *why)
     }
 }
 
-/* ---- what the engine decided ------------------------------------------------------------------------------ */
+/* ---- what the engine decided
+ * ------------------------------------------------------------------------------ */
 
 struct rmk_request *rmk_requests_find(const struct rmk_requests *requests, struct rmk_request_id id)
 {
@@ -551,7 +561,8 @@ static void show_canvas(struct rmk_requests *requests, struct rmk_request *reque
     char *text = NULL;
     size_t size = 0;
 
-    rmk_list_each (link, following, &request->listeners) {
+    rmk_list_each(link, following, &request->listeners)
+    {
         struct rmk_listener *listener = rmk_list_entry(link, struct rmk_listener, link);
 
         /* A canvas is a snapshot: who cannot read it in time gets the next. */
@@ -560,7 +571,8 @@ static void show_canvas(struct rmk_requests *requests, struct rmk_request *reque
         }
         if (text == NULL) {
             if (rmk_tokenizer_decode(requests->served->tokenizer, action->emit.canvas,
-                                     action->emit.gen_length, false, &text, &size, NULL) != RMK_OK) {
+                                     action->emit.gen_length, false, &text, &size,
+                                     NULL) != RMK_OK) {
                 return;
             }
             canvas = (struct rmk_canvas){
@@ -577,19 +589,21 @@ static void show_canvas(struct rmk_requests *requests, struct rmk_request *reque
     free(text);
 }
 
-/* The request has moved to hardware that computes otherwise and begins anew. Who has had text can not be told so;
- * asking again with the same id joins what goes on. */
+/* The request has moved to hardware that computes otherwise and begins anew. Who has had text can
+ * not be told so; asking again with the same id joins what goes on. */
 static void restart(struct rmk_requests *requests, struct rmk_request *request)
 {
     struct rmk_list *link, *following;
 
-    rmk_list_each (link, following, &request->listeners) {
+    rmk_list_each(link, following, &request->listeners)
+    {
         struct rmk_listener *listener = rmk_list_entry(link, struct rmk_listener, link);
 
         if (listener->text_sent > 0 || listener->ids_sent > 0) {
-            fail_listener(requests, listener, RMK_STATUS_UNAVAILABLE, request->name,
-                          "the request had to begin anew on other hardware after text was sent; ask "
-                          "again with the same request id");
+            fail_listener(
+                requests, listener, RMK_STATUS_UNAVAILABLE, request->name,
+                "the request had to begin anew on other hardware after text was sent; ask "
+                "again with the same request id");
         }
     }
     if (rmk_list_empty(&request->listeners)) {
@@ -611,8 +625,8 @@ void rmk_requests_emit(struct rmk_requests *requests, const struct rmk_action *a
         restart(requests, request);
         return;
     }
-    if (rmk_stream_advance(request->stream, action->emit.canvas, action->emit.settled_count, &why) !=
-        RMK_OK) {
+    if (rmk_stream_advance(request->stream, action->emit.canvas, action->emit.settled_count,
+                           &why) != RMK_OK) {
         /* What could not be stored now is tried again with the next commit. */
         rmk_log(RMK_LOG_WARN, "stream", "text is late", "req=%s why=%s", request->name, why.text);
     }
@@ -628,12 +642,14 @@ void rmk_requests_flush(struct rmk_requests *requests)
 {
     struct rmk_list *link, *following;
 
-    rmk_list_each (link, following, &requests->dirty) {
+    rmk_list_each(link, following, &requests->dirty)
+    {
         struct rmk_request *request = rmk_list_entry(link, struct rmk_request, dirty);
         struct rmk_list *inner, *inner_following;
 
         rmk_list_remove(&request->dirty);
-        rmk_list_each (inner, inner_following, &request->listeners) {
+        rmk_list_each(inner, inner_following, &request->listeners)
+        {
             catch_up(rmk_list_entry(inner, struct rmk_listener, link), request);
         }
     }
@@ -682,7 +698,8 @@ static void count_result(struct rmk_requests *requests, const struct rmk_result 
     rmk_counter_add(metrics->completion_tokens, result->id_count - result->suffix_count);
     rmk_counter_add(metrics->forwards, result->usage.forwards);
     rmk_histogram_observe(metrics->queue_seconds, (double)result->usage.queue_us / 1e6);
-    rmk_histogram_observe(metrics->first_commit_seconds, (double)result->usage.first_commit_us / 1e6);
+    rmk_histogram_observe(metrics->first_commit_seconds,
+                          (double)result->usage.first_commit_us / 1e6);
     rmk_histogram_observe(metrics->compute_seconds, (double)result->usage.compute_us / 1e6);
     if (result->image_rows > 0) {
         rmk_histogram_observe(metrics->encode_seconds, (double)result->usage.encode_us / 1e6);
@@ -716,7 +733,8 @@ static int status_of_finish(const struct rmk_action *action, struct rmk_why *why
         case RMK_ECORRUPT:
         case RMK_EUNSUPPORTED:
         case RMK_ELIMIT:
-            return RMK_STATUS_INVALID_ARGUMENT; /* the picture's fault, found by whoever decoded it */
+            return RMK_STATUS_INVALID_ARGUMENT; /* the picture's fault, found by whoever decoded it
+                                                 */
         default:
             return rmk_status_of(action->finish.err);
         }

@@ -1,11 +1,12 @@
-/* The requests of clients, from the door to the answer: intake on a pool thread, idempotency, SUBMIT, settled text to
- * whoever listens, the result.
+/* The requests of clients, from the door to the answer: intake on a pool thread, idempotency,
+ * SUBMIT, settled text to whoever listens, the result.
  *
- *     open ──► intake (pool) ──► recall ──┬─ new ──► SUBMIT ──► accepted ──► emit* ──► finish ──► ended
- *                                         ├─ live ──► joins: the settled text so far, then as the others
- *                                         └─ finished ──► the stored result
+ *     open ──► intake (pool) ──► recall ──┬─ new ──► SUBMIT ──► accepted ──► emit* ──► finish ──►
+ * ended ├─ live ──► joins: the settled text so far, then as the others └─ finished ──► the stored
+ * result
  *
- * A listener is one client's call. A request goes on while it has one; the last to leave cancels it.
+ * A listener is one client's call. A request goes on while it has one; the last to leave cancels
+ * it.
  */
 #ifndef RMK_COORDINATOR_REQUESTS_H
 #define RMK_COORDINATOR_REQUESTS_H
@@ -131,10 +132,12 @@ void rmk_requests_abort(struct rmk_requests *requests, const char *why);
 bool rmk_requests_idle(const struct rmk_requests *requests);
 uint32_t rmk_requests_job_count(const struct rmk_requests *requests);
 
-/* ---- for perform -------------------------------------------------------------------------------- */
+/* ---- for perform --------------------------------------------------------------------------------
+ */
 
 /* NULL: finished meanwhile. */
-struct rmk_request *rmk_requests_find(const struct rmk_requests *requests, struct rmk_request_id id);
+struct rmk_request *rmk_requests_find(const struct rmk_requests *requests,
+                                      struct rmk_request_id id);
 void rmk_requests_accepted(struct rmk_requests *requests, const struct rmk_action *action);
 void rmk_requests_emit(struct rmk_requests *requests, const struct rmk_action *action);
 void rmk_requests_finish(struct rmk_requests *requests, const struct rmk_action *action);

@@ -1,5 +1,5 @@
-/* An answer, complete: what the client gets, and what a client that asks again with the same request id
- * gets. Counted, immutable once made.
+/* An answer, complete: what the client gets, and what a client that asks again with the same
+ * request id gets. Counted, immutable once made.
  */
 #ifndef RMK_COORDINATOR_RESULT_H
 #define RMK_COORDINATOR_RESULT_H
@@ -15,7 +15,7 @@ struct rmk_result {
     enum rmk_finish reason; /* LENGTH or STOP */
     char *text;             /* may hold NUL bytes */
     size_t text_size;
-    int32_t *ids;           /* generated, then the suffix */
+    int32_t *ids; /* generated, then the suffix */
     uint32_t id_count;
     uint32_t suffix_count;
     uint32_t prompt_rows;
@@ -25,7 +25,8 @@ struct rmk_result {
     char numerics[96]; /* "cpu/f32/tp2" */
 };
 
-/* Copies text and ids; the other fields are the caller's to fill. One reference. NULL: no memory. */
+/* Copies text and ids; the other fields are the caller's to fill. One reference. NULL: no memory.
+ */
 struct rmk_result *rmk_result_create(struct rmk_bytes text, const int32_t *ids, uint32_t id_count);
 struct rmk_result *rmk_result_ref(struct rmk_result *result);
 /* Takes NULL. */

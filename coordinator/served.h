@@ -1,5 +1,5 @@
-/* The served model's data, loaded once at start: configuration, tokenizer, digest of the checkpoint's headers. Never
- * weights.
+/* The served model's data, loaded once at start: configuration, tokenizer, digest of the
+ * checkpoint's headers. Never weights.
  */
 #ifndef RMK_COORDINATOR_SERVED_H
 #define RMK_COORDINATOR_SERVED_H
@@ -17,7 +17,8 @@ struct rmk_model_data {
     struct rmk_served served; /* views of the above */
 };
 
-/* `vision_dir`, `overrides`, `name` may be NULL. Errors as rmk_spec_read, rmk_tokenizer_create and rmk_checkpoint_open. */
+/* `vision_dir`, `overrides`, `name` may be NULL. Errors as rmk_spec_read, rmk_tokenizer_create and
+ * rmk_checkpoint_open. */
 enum rmk_err rmk_model_data_create(const char *dir, const char *vision_dir, const char *overrides,
                                    const char *name, struct rmk_model_data **out_data,
                                    struct rmk_why *why);

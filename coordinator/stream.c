@@ -12,14 +12,14 @@ struct rmk_stream {
     size_t stop_bytes_max;
     struct rmk_detokenizer detokenizer;
     uint32_t ids_max;
-    uint32_t id_count;  /* pushed */
+    uint32_t id_count; /* pushed */
     uint32_t ids_shown;
-    int32_t *ids;       /* [ids_max] */
-    size_t *ends;       /* [ids_max] text size once this id was in */
+    int32_t *ids; /* [ids_max] */
+    size_t *ends; /* [ids_max] text size once this id was in */
     char *text;
     size_t text_size;
     size_t text_capacity;
-    size_t shown;       /* bytes of text that may be seen */
+    size_t shown; /* bytes of text that may be seen */
     bool stopped;
     bool finished;
 };
@@ -158,7 +158,8 @@ static size_t held_back(const struct rmk_stream *stream)
     return longest;
 }
 
-/* Count the ids whose text is shown. Special tokens add no text and are shown with what precedes them. */
+/* Count the ids whose text is shown. Special tokens add no text and are shown with what precedes
+ * them. */
 static void show_ids(struct rmk_stream *stream)
 {
     while (stream->ids_shown < stream->id_count &&

@@ -3,8 +3,8 @@
  *
  *     ids ──► detokenizer ──► text [ shown | held back ]
  *
- * One per request; each client that listens remembers how much of it it has had, so that a late one gets
- * what is settled so far and then goes on with the others.
+ * One per request; each client that listens remembers how much of it it has had, so that a late one
+ * gets what is settled so far and then goes on with the others.
  */
 #ifndef RMK_COORDINATOR_STREAM_H
 #define RMK_COORDINATOR_STREAM_H
@@ -35,16 +35,17 @@ enum rmk_err rmk_stream_advance(struct rmk_stream *stream, const int32_t *ids, u
 /* Forget everything: the answer began anew. For a stream of which nobody has seen anything. */
 void rmk_stream_reset(struct rmk_stream *stream);
 
-/* The last call: `ids` [count] is the whole generated answer, then the suffix follows. Nothing is held
- * back any more; an unfinished character becomes U+FFFD. After a text-level stop the generated ids are
- * those before it. */
+/* The last call: `ids` [count] is the whole generated answer, then the suffix follows. Nothing is
+ * held back any more; an unfinished character becomes U+FFFD. After a text-level stop the generated
+ * ids are those before it. */
 enum rmk_err rmk_stream_finish(struct rmk_stream *stream, const int32_t *ids, uint32_t count,
                                const int32_t *suffix, uint32_t suffix_count, struct rmk_why *why);
 
 /* A stop string has appeared: the text ends before it. */
 bool rmk_stream_stopped(const struct rmk_stream *stream);
 
-/* What may be shown. The text may hold NUL bytes. Good until the next call that changes the stream. */
+/* What may be shown. The text may hold NUL bytes. Good until the next call that changes the stream.
+ */
 struct rmk_bytes rmk_stream_text(const struct rmk_stream *stream);
 /* The ids that lie wholly in that text. */
 const int32_t *rmk_stream_ids(const struct rmk_stream *stream, uint32_t *out_count);

@@ -1,4 +1,5 @@
-/* A tiny text-only request of the coordinator's own: only when a group has answered one does health say SERVING.
+/* A tiny text-only request of the coordinator's own: only when a group has answered one does health
+ * say SERVING.
  */
 #ifndef RMK_COORDINATOR_WARMUP_H
 #define RMK_COORDINATOR_WARMUP_H

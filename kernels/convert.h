@@ -78,13 +78,18 @@ static inline size_t rmk_convert_bytes(enum rmk_dtype dtype)
     return dtype == RMK_F32 ? 4 : 2;
 }
 
-/* Element `index` of an array of F32, BF16 or F16, as fp32. */
+/* Element `index` of an array of F32, BF16 or F16, as fp32. The array may stand anywhere: a
+ * checkpoint aligns nothing. */
 static inline float rmk_convert_get(const void *data, enum rmk_dtype dtype, size_t index)
 {
+    uint16_t bits;
+    float value;
+
     if (dtype == RMK_F32) {
-        return ((const float *)data)[index];
+        memcpy(&value, (const char *)data + index * sizeof(value), sizeof(value));
+        return value;
     }
-    uint16_t bits = ((const uint16_t *)data)[index];
+    memcpy(&bits, (const char *)data + index * sizeof(bits), sizeof(bits));
     return dtype == RMK_BF16 ? rmk_convert_bf16(bits) : rmk_convert_f16(bits);
 }
 

@@ -1,6 +1,6 @@
 #include "kernels/host.h"
 
-#include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,7 +138,7 @@ void rmk_host_memory(struct rmk_device_info *info)
 struct rmk_bilinear_tap rmk_host_bilinear_tap(uint32_t from, uint32_t to, uint32_t index)
 {
     float scale = (float)from / (float)to;
-    float source = ((float)index + 0.5F) * scale - 0.5F;
+    float source = fmaf((float)index + 0.5F, scale, -0.5F); /* one rounding, as in PyTorch */
 
     if (source < 0.0F) {
         source = 0.0F;

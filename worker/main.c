@@ -284,6 +284,7 @@ out:
 int main(int argc, char **argv)
 {
     rmk_process_init();
+    rmk_process_explain_truncation("remask-worker: a file of the checkpoint");
     if (argc >= 2 && strcmp(argv[1], "text") == 0) {
         return text_main(argc, argv);
     }

@@ -12,13 +12,17 @@
 #include "common/clock.h"
 #include "common/limits.h"
 #include "common/log.h"
+#include "common/process.h"
 
 enum {
     PAUSE_MS_MIN = 100,
     PAUSE_MS_MAX = 10000,
     STEADY_US = 30000000, /* a rank that lived this long starts again at once */
-    EXIT_CONFIG = 78,     /* what a rank says when starting again cannot help */
 };
+
+/* Tells ranks whose children they are: a process that has lost its parent cannot find out, and in a container process 1
+ * may be a supervisor like any other. */
+static const char supervisor_variable[] = "REMASK_SUPERVISOR_PID";
 
 struct supervisor;
 
@@ -77,8 +81,8 @@ static void on_exit_of_rank(uv_process_t *process, int64_t status, int signal)
     }
     rmk_log(RMK_LOG_WARN, "spawn", "rank died", "rank=%u status=%lld signal=%d pause_ms=%u", rank->number,
             (long long)status, signal, rank->pause_ms);
-    if (status == EXIT_CONFIG) {
-        supervisor->status = EXIT_CONFIG;
+    if (status == RMK_EXIT_CONFIG /* starting again cannot help */) {
+        supervisor->status = RMK_EXIT_CONFIG;
         stop_all(supervisor, SIGTERM);
         return;
     }
@@ -148,6 +152,9 @@ int rmk_spawn_ranks(char **argv, uint32_t first_rank, uint32_t count)
         free(ranks);
         return 1;
     }
+    char self_pid[32];
+    (void)snprintf(self_pid, sizeof(self_pid), "%ld", (long)getpid());
+    (void)setenv(supervisor_variable, self_pid, 1);
     size_t self_size = sizeof(supervisor->self);
     (void)uv_exepath(supervisor->self, &self_size);
     supervisor->argv = argv;
@@ -168,6 +175,13 @@ int rmk_spawn_ranks(char **argv, uint32_t first_rank, uint32_t count)
         start(&ranks[i].pause);
     }
     (void)uv_run(&supervisor->loop, UV_RUN_DEFAULT);
+    for (int i = 0; i < 2; i++) {
+        if (!uv_is_closing((uv_handle_t *)&supervisor->signals[i])) {
+            uv_close((uv_handle_t *)&supervisor->signals[i], NULL);
+        }
+    }
+    (void)uv_run(&supervisor->loop, UV_RUN_DEFAULT);
+    (void)uv_loop_close(&supervisor->loop);
     int status = supervisor->status;
     free(ranks);
     free(supervisor);
@@ -176,10 +190,11 @@ int rmk_spawn_ranks(char **argv, uint32_t first_rank, uint32_t count)
 
 void rmk_spawn_bind_to_parent(void)
 {
-    const pid_t parent = getppid();
+    const char *named = getenv(supervisor_variable);
+    const long parent = named != NULL ? strtol(named, NULL, 10) : (long)getppid();
 
     (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != parent || parent == 1) {
-        _exit(0); /* it went while we asked */
+    if ((long)getppid() != parent) {
+        _exit(0); /* it went before we asked */
     }
 }

@@ -48,6 +48,7 @@ struct rmk_rpc_call {
     struct outgoing *sending;
     bool send_pending;
     size_t queued_bytes;
+    size_t queue_mark; /* 0: RMK_RPC_QUEUE_BYTES */
     bool above_mark;
     bool headers_sent;
     bool end_wanted; /* server: finish; client: half close */
@@ -352,6 +353,11 @@ void rmk_rpc_call_flush(struct rmk_rpc_call *call)
     }
 }
 
+static size_t mark_of(const struct rmk_rpc_call *call)
+{
+    return call->queue_mark != 0 ? call->queue_mark : RMK_RPC_QUEUE_BYTES;
+}
+
 static void on_send_complete(struct rmk_rpc_op *op, void *owner, bool ok)
 {
     struct rmk_rpc_call *call = owner;
@@ -369,7 +375,7 @@ static void on_send_complete(struct rmk_rpc_op *op, void *owner, bool ok)
         drop_queue(call);
     }
     rmk_rpc_call_flush(call);
-    if (call->above_mark && call->queued_bytes < RMK_RPC_QUEUE_BYTES / 2 && may_send(call)) {
+    if (call->above_mark && call->queued_bytes < mark_of(call) / 2 && may_send(call)) {
         call->above_mark = false;
         if (call->events.on_writable != NULL) {
             call->events.on_writable(call, call->context);
@@ -392,7 +398,7 @@ bool rmk_rpc_call_send_slice(struct rmk_rpc_call *call, grpc_slice slice)
     grpc_slice_unref(slice);
     rmk_list_append(&call->queue, &outgoing->link);
     call->queued_bytes += outgoing->size;
-    call->above_mark = call->above_mark || call->queued_bytes > RMK_RPC_QUEUE_BYTES;
+    call->above_mark = call->above_mark || call->queued_bytes > mark_of(call);
     mark_dirty(call);
     return !call->above_mark;
 }
@@ -401,6 +407,11 @@ bool rmk_rpc_call_send(struct rmk_rpc_call *call, struct rmk_bytes message)
 {
     return rmk_rpc_call_send_slice(
         call, grpc_slice_from_copied_buffer((const char *)message.data, message.size));
+}
+
+void rmk_rpc_call_set_mark(struct rmk_rpc_call *call, size_t bytes)
+{
+    call->queue_mark = bytes;
 }
 
 size_t rmk_rpc_call_queued_bytes(const struct rmk_rpc_call *call)

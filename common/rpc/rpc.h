@@ -87,6 +87,8 @@ void rmk_rpc_call_listen(struct rmk_rpc_call *call, const struct rmk_rpc_events 
  * still queued, but wait for on_writable before more. Ignored after finish or cancel. */
 bool rmk_rpc_call_send(struct rmk_rpc_call *call, struct rmk_bytes message);
 #define RMK_RPC_QUEUE_BYTES (8u << 20)
+/* Another mark for this call; 0: the default. */
+void rmk_rpc_call_set_mark(struct rmk_rpc_call *call, size_t bytes);
 size_t rmk_rpc_call_queued_bytes(const struct rmk_rpc_call *call);
 
 /* Server: end the call after what is queued. Client: rmk_rpc_call_half_close says "no more from me". */

@@ -1,5 +1,5 @@
-/* What the links to workers need of the rest of the coordinator, and what they know of the model. Shared by
- * link, text_link and vision_link.
+/* What the links to workers need of the rest of the coordinator, and what they know of the model.
+ * Shared by link, text_link and vision_link.
  */
 #ifndef RMK_COORDINATOR_BACK_BACK_H
 #define RMK_COORDINATOR_BACK_BACK_H
@@ -17,8 +17,8 @@ struct rmk_intake;
 
 struct rmk_back_options {
     uint8_t model_digest[RMK_DIGEST_BYTES];
-    uint32_t width;   /* D of the model */
-    uint32_t vocab;   /* ids a worker may answer are below it */
+    uint32_t width; /* D of the model */
+    uint32_t vocab; /* ids a worker may answer are below it */
     uint32_t groups_max;
     uint32_t visions_max;
     uint32_t links_max;

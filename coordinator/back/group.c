@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-void rmk_group_init(struct rmk_group *group, uint32_t size, uint32_t form_timeout_ms, uint64_t *epochs,
-                    const struct rmk_group_out *out, void *context)
+void rmk_group_init(struct rmk_group *group, uint32_t size, uint32_t form_timeout_ms,
+                    uint64_t *epochs, const struct rmk_group_out *out, void *context)
 {
     rmk_assert(size > 0);
     rmk_assert(size <= RMK_TP_RANKS_MAX);
@@ -47,8 +47,8 @@ static void dissolve(struct rmk_group *group, uint64_t now_us, const char *why)
             group->out->dissolve(group->context, rank, group->epoch, why);
         }
     }
-    /* A rank that fails while forming fails again at once, and a communicator set up in a hurry beside
-     * a dying peer too: each epoch without a single answered plan doubles the wait. */
+    /* A rank that fails while forming fails again at once, and a communicator set up in a hurry
+     * beside a dying peer too: each epoch without a single answered plan doubles the wait. */
     backoff_us = RMK_GROUP_BACKOFF_MIN_US;
     for (uint32_t i = 0; i < group->failure_count && backoff_us < RMK_GROUP_BACKOFF_MAX_US; i++) {
         backoff_us *= 2;
@@ -87,7 +87,8 @@ enum rmk_err rmk_group_bootstrap(struct rmk_group *group, uint32_t rank, uint64_
                                  struct rmk_bytes id, struct rmk_why *why)
 {
     if (rank != 0) {
-        return rmk_fail(why, RMK_EINVAL, "rank %u sent a bootstrap id, which only rank 0 may", rank);
+        return rmk_fail(why, RMK_EINVAL, "rank %u sent a bootstrap id, which only rank 0 may",
+                        rank);
     }
     if (id.size > RMK_BOOTSTRAP_BYTES_MAX) {
         return rmk_fail(why, RMK_EINVAL, "the bootstrap id has %zu bytes, at most %u are allowed",

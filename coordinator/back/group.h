@@ -6,8 +6,8 @@
  *        ▲                                         │                           │
  *        └── rank lost, fault, timeout: Dissolve ──┴── rank lost, fault, dissolve: Dissolve, down
  *
- * A group lives and dies as one: whatever ends an epoch for one rank ends it for all. Survivors keep
- * their streams and weights and form the next epoch with whoever takes the lost rank's place.
+ * A group lives and dies as one: whatever ends an epoch for one rank ends it for all. Survivors
+ * keep their streams and weights and form the next epoch with whoever takes the lost rank's place.
  */
 #ifndef RMK_COORDINATOR_BACK_GROUP_H
 #define RMK_COORDINATOR_BACK_GROUP_H
@@ -41,30 +41,31 @@ struct rmk_group_out {
 struct rmk_group {
     const struct rmk_group_out *out;
     void *context;
-    uint64_t *epochs; /* the last epoch given to anybody: epochs grow over all groups and attachments */
+    uint64_t
+        *epochs; /* the last epoch given to anybody: epochs grow over all groups and attachments */
     uint32_t form_timeout_ms;
     uint32_t size;
     uint32_t present_count;
     uint32_t formed_count;
     enum rmk_group_state state;
-    uint64_t epoch;           /* of FORMING or UP */
-    uint64_t form_due_us;     /* FORMING: give up then */
-    uint64_t not_before_us;   /* WAITING: form no sooner */
-    uint32_t failure_count;   /* epochs ended since the group last did a plan */
+    uint64_t epoch;         /* of FORMING or UP */
+    uint64_t form_due_us;   /* FORMING: give up then */
+    uint64_t not_before_us; /* WAITING: form no sooner */
+    uint32_t failure_count; /* epochs ended since the group last did a plan */
     bool bootstrapped;
     bool present[RMK_TP_RANKS_MAX];
     bool formed[RMK_TP_RANKS_MAX];
 };
 
-void rmk_group_init(struct rmk_group *group, uint32_t size, uint32_t form_timeout_ms, uint64_t *epochs,
-                    const struct rmk_group_out *out, void *context);
+void rmk_group_init(struct rmk_group *group, uint32_t size, uint32_t form_timeout_ms,
+                    uint64_t *epochs, const struct rmk_group_out *out, void *context);
 
 /* `rank` < size and not present: the caller has checked the Hello. */
 void rmk_group_join(struct rmk_group *group, uint32_t rank, uint64_t now_us);
 void rmk_group_leave(struct rmk_group *group, uint32_t rank, uint64_t now_us, const char *why);
 
-/* Messages of a rank. Another epoch than the present one: late, ignored. RMK_EINVAL: the rank breaks the
- * protocol, the caller should end its stream. */
+/* Messages of a rank. Another epoch than the present one: late, ignored. RMK_EINVAL: the rank
+ * breaks the protocol, the caller should end its stream. */
 enum rmk_err rmk_group_bootstrap(struct rmk_group *group, uint32_t rank, uint64_t epoch,
                                  struct rmk_bytes id, struct rmk_why *why);
 enum rmk_err rmk_group_formed(struct rmk_group *group, uint32_t rank, uint64_t epoch,

@@ -47,10 +47,11 @@ enum rmk_err rmk_images_reserve(struct rmk_images *images, uint8_t *data, size_t
 
     if (size > images->bytes_max - images->bytes) {
         free(data);
-        return rmk_fail(why, RMK_ELIMIT,
-                        "the coordinator holds %llu bytes of pictures for other requests and may hold "
-                        "%llu; try again later",
-                        (unsigned long long)images->bytes, (unsigned long long)images->bytes_max);
+        return rmk_fail(
+            why, RMK_ELIMIT,
+            "the coordinator holds %llu bytes of pictures for other requests and may hold "
+            "%llu; try again later",
+            (unsigned long long)images->bytes, (unsigned long long)images->bytes_max);
     }
     blob = calloc(1, sizeof(*blob));
     if (blob == NULL) {
@@ -67,7 +68,8 @@ enum rmk_err rmk_images_reserve(struct rmk_images *images, uint8_t *data, size_t
     return RMK_OK;
 }
 
-struct rmk_blob *rmk_images_find(const struct rmk_images *images, const uint8_t digest[RMK_DIGEST_BYTES])
+struct rmk_blob *rmk_images_find(const struct rmk_images *images,
+                                 const uint8_t digest[RMK_DIGEST_BYTES])
 {
     struct rmk_blob *blob = images->buckets[bucket_of(digest)];
 
@@ -134,7 +136,8 @@ uint32_t rmk_images_count(const struct rmk_images *images)
     return images->count;
 }
 
-/* ---- Images.Fetch ------------------------------------------------------------------------------ */
+/* ---- Images.Fetch ------------------------------------------------------------------------------
+ */
 
 struct fetch {
     struct rmk_images *images;
@@ -228,7 +231,8 @@ static void on_orphan_message(struct rmk_rpc_call *call, struct rmk_bytes messag
     (void)context;
 }
 
-static void on_orphan_done(struct rmk_rpc_call *call, int status, const char *message, void *context)
+static void on_orphan_done(struct rmk_rpc_call *call, int status, const char *message,
+                           void *context)
 {
     (void)call;
     (void)status;

@@ -39,7 +39,8 @@ struct rmk_visions *rmk_links_visions(struct rmk_links *links)
     return links->visions;
 }
 
-/* ---- the end of a link ------------------------------------------------------------------------------- */
+/* ---- the end of a link
+ * ------------------------------------------------------------------------------- */
 
 /* The group or the pool hears of it once, whichever way the link ends. */
 static void detach(struct rmk_link *link, const char *why)
@@ -83,7 +84,8 @@ static void on_done(struct rmk_rpc_call *call, int status, const char *message, 
     free(link);
 }
 
-/* ---- Hello --------------------------------------------------------------------------------------------- */
+/* ---- Hello
+ * --------------------------------------------------------------------------------------------- */
 
 static enum rmk_err check_hello(const struct rmk_links *links,
                                 const Remask__Cluster__V1__Hello *hello, int *out_status,
@@ -93,14 +95,16 @@ static enum rmk_err check_hello(const struct rmk_links *links,
     if (hello->protocol_min > RMK_PROTOCOL_MAX || hello->protocol_max < RMK_PROTOCOL_MIN) {
         return rmk_fail(why, RMK_EUNSUPPORTED,
                         "%s speaks protocol %u to %u, this coordinator %u to %u", hello->name,
-                        hello->protocol_min, hello->protocol_max, RMK_PROTOCOL_MIN, RMK_PROTOCOL_MAX);
+                        hello->protocol_min, hello->protocol_max, RMK_PROTOCOL_MIN,
+                        RMK_PROTOCOL_MAX);
     }
     if (hello->model_digest.len != RMK_DIGEST_BYTES ||
         memcmp(hello->model_digest.data, links->options.model_digest, RMK_DIGEST_BYTES) != 0) {
-        return rmk_fail(why, RMK_EINVAL,
-                        "%s has another model than this coordinator: the digests of the checkpoint headers "
-                        "differ",
-                        hello->name);
+        return rmk_fail(
+            why, RMK_EINVAL,
+            "%s has another model than this coordinator: the digests of the checkpoint headers "
+            "differ",
+            hello->name);
     }
     if (hello->width != links->options.width) {
         return rmk_fail(why, RMK_EINVAL, "%s has width %u, the model here has %u", hello->name,
@@ -152,7 +156,8 @@ static void on_hello(struct rmk_link *link, const Remask__Cluster__V1__Hello *he
             "worker=%s role=%s group=%s rank=%u peer=%s version=%s attachment=%llu", link->name,
             link->state == RMK_LINK_TEXT ? "text" : "vision", hello->group, hello->rank,
             rmk_rpc_call_peer(link->call), hello->version, (unsigned long long)link->epoch);
-    /* Welcome is the first message: a group's Form, which may follow at once, must not overtake it. */
+    /* Welcome is the first message: a group's Form, which may follow at once, must not overtake it.
+     */
     send_welcome(link);
     if (link->state == RMK_LINK_TEXT) {
         rmk_texts_attached(links->texts, link, now_us);
@@ -168,7 +173,8 @@ out:
     }
 }
 
-/* ---- messages ------------------------------------------------------------------------------------------- */
+/* ---- messages
+ * ------------------------------------------------------------------------------------------- */
 
 static void dispatch(struct rmk_link *link, const Remask__Cluster__V1__WorkerMessage *message,
                      uint64_t now_us)
@@ -225,7 +231,8 @@ static void on_message(struct rmk_rpc_call *call, struct rmk_bytes bytes, void *
         return;
     }
     link->heard_us = rmk_clock_us();
-    if (rmk_unpack(&remask__cluster__v1__worker_message__descriptor, bytes, &message, &why) != RMK_OK) {
+    if (rmk_unpack(&remask__cluster__v1__worker_message__descriptor, bytes, &message, &why) !=
+        RMK_OK) {
         rmk_why_context(&why, "%s", link->name);
         rmk_link_end(link, RMK_STATUS_INVALID_ARGUMENT, why.text);
         return;
@@ -291,7 +298,9 @@ void rmk_links_on_attach(struct rmk_rpc_call *call, void *context)
     rmk_links_arm(links);
 }
 
-/* ---- time ------------------------------------------------------------------------------------------------ */
+/* ---- time
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static void send_heartbeat(struct rmk_link *link, uint64_t now_us)
 {
@@ -320,7 +329,8 @@ static void watch(struct rmk_link *link, uint64_t now_us)
         }
         return;
     }
-    /* gRPC's keepalive sees a dead host; this sees a process whose sockets live and which does nothing. */
+    /* gRPC's keepalive sees a dead host; this sees a process whose sockets live and which does
+     * nothing. */
     if (now_us - link->heard_us > (uint64_t)options->heartbeat_timeout_ms * 1000) {
         (void)rmk_fail(&why, RMK_EUNAVAILABLE, "%s was not heard of for %.1f s", link->name,
                        (double)(now_us - link->heard_us) / 1e6);
@@ -333,12 +343,13 @@ static void watch(struct rmk_link *link, uint64_t now_us)
 static void beat(struct rmk_links *links, uint64_t now_us)
 {
     uint64_t interval_us = (uint64_t)links->options.heartbeat_interval_ms * 1000;
-    /* When we ourselves stood still (a stopped process, a sleeping machine), the silence was ours: what the workers
-     * said is still in the sockets. Judge next time. */
+    /* When we ourselves stood still (a stopped process, a sleeping machine), the silence was ours:
+     * what the workers said is still in the sockets. Judge next time. */
     bool late = now_us - links->next_beat_us > interval_us;
     struct rmk_list *node, *following;
 
-    rmk_list_each (node, following, &links->all) {
+    rmk_list_each(node, following, &links->all)
+    {
         struct rmk_link *link = rmk_list_entry(node, struct rmk_link, link);
 
         if (late) {
@@ -387,7 +398,9 @@ void rmk_links_arm(struct rmk_links *links)
                          due_us > now_us ? (due_us - now_us + 999) / 1000 + 1 : 0, 0);
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------ */
+/* ---- life
+ * ------------------------------------------------------------------------------------------------
+ */
 
 enum rmk_err rmk_links_create(uv_loop_t *uv, const struct rmk_back_options *options,
                               const struct rmk_back_hooks *hooks,

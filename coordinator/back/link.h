@@ -1,7 +1,8 @@
-/* One worker process: its Attach stream from Hello to the end. Greeting, heartbeats and the watch over silence are
- * here; what a text rank or a vision worker says goes to text_link or vision_link.
+/* One worker process: its Attach stream from Hello to the end. Greeting, heartbeats and the watch
+ * over silence are here; what a text rank or a vision worker says goes to text_link or vision_link.
  *
- *     on_call ──► waits for Hello ──► Welcome, TEXT or VISION ──► ended: by the worker, the network, or rmk_link_end
+ *     on_call ──► waits for Hello ──► Welcome, TEXT or VISION ──► ended: by the worker, the
+ * network, or rmk_link_end
  */
 #ifndef RMK_COORDINATOR_BACK_LINK_H
 #define RMK_COORDINATOR_BACK_LINK_H

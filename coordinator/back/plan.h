@@ -1,5 +1,5 @@
-/* A plan on the wire: the engine's rows, and what an opened row needs of its request, as one packed message. The
- * same bytes go to every rank, and their hash comes back with the result.
+/* A plan on the wire: the engine's rows, and what an opened row needs of its request, as one packed
+ * message. The same bytes go to every rank, and their hash comes back with the result.
  */
 #ifndef RMK_COORDINATOR_BACK_PLAN_H
 #define RMK_COORDINATOR_BACK_PLAN_H

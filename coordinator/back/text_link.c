@@ -12,29 +12,13 @@
 #include "common/rpc/pack.h"
 #include "common/rpc/rpc.h"
 #include "coordinator/arena.h"
+#include "coordinator/back/flight.h"
 #include "coordinator/back/link.h"
 #include "coordinator/back/plan.h"
 #include "coordinator/front/intake.h"
 #include "coordinator/metrics.h"
 
 enum { GROUP_NAME_BYTES_MAX = 64 };
-
-/* A row of the plan under way, kept to check its answer against. */
-struct flight_row {
-    struct rmk_request_id request;
-    uint32_t prompt_rows;
-    const uint32_t *reads;
-    uint32_t read_count;
-};
-
-struct flight {
-    bool under_way;
-    uint64_t sequence;
-    uint64_t hash;
-    uint64_t sent_us;
-    struct flight_row *rows;
-    uint32_t row_count;
-};
 
 struct text_group {
     struct rmk_texts *texts;
@@ -46,8 +30,7 @@ struct text_group {
     uint32_t slot_count;
     char numerics[96];
     uint64_t numerics_class;
-    struct flight flight;
-    struct rmk_arena arena; /* of the flight */
+    struct rmk_flight flight;
     uint64_t round_count;
 };
 
@@ -92,7 +75,7 @@ void rmk_texts_destroy(struct rmk_texts *texts)
         return;
     }
     for (uint32_t i = 0; i < texts->group_count; i++) {
-        rmk_arena_deinit(&texts->groups[i]->arena);
+        rmk_flight_deinit(&texts->groups[i]->flight);
         free(texts->groups[i]);
     }
     rmk_arena_deinit(&texts->scratch);
@@ -100,7 +83,8 @@ void rmk_texts_destroy(struct rmk_texts *texts)
     free(texts);
 }
 
-/* ---- Hello ------------------------------------------------------------------------------------------- */
+/* ---- Hello
+ * ------------------------------------------------------------------------------------------- */
 
 static struct text_group *find_group(const struct rmk_texts *texts, const char *name)
 {
@@ -140,16 +124,16 @@ static enum rmk_err check_fields(const Remask__Cluster__V1__Hello *hello, struct
     size_t name_bytes = strlen(hello->group);
 
     if (name_bytes == 0 || name_bytes > GROUP_NAME_BYTES_MAX) {
-        return rmk_fail(why, RMK_EINVAL, "group: the name has %zu bytes, must have 1 to %d", name_bytes,
-                        GROUP_NAME_BYTES_MAX);
+        return rmk_fail(why, RMK_EINVAL, "group: the name has %zu bytes, must have 1 to %d",
+                        name_bytes, GROUP_NAME_BYTES_MAX);
     }
     if (hello->size == 0 || hello->size > RMK_TP_RANKS_MAX || hello->rank >= hello->size) {
-        return rmk_fail(why, RMK_EINVAL, "rank: %u of %u ranks, at most %d are allowed", hello->rank,
-                        hello->size, RMK_TP_RANKS_MAX);
+        return rmk_fail(why, RMK_EINVAL, "rank: %u of %u ranks, at most %d are allowed",
+                        hello->rank, hello->size, RMK_TP_RANKS_MAX);
     }
     if (hello->slot_count == 0 || hello->slot_count > RMK_GROUP_SLOTS_MAX) {
-        return rmk_fail(why, RMK_EINVAL, "slot_count: is %u, must be from 1 to %d", hello->slot_count,
-                        RMK_GROUP_SLOTS_MAX);
+        return rmk_fail(why, RMK_EINVAL, "slot_count: is %u, must be from 1 to %d",
+                        hello->slot_count, RMK_GROUP_SLOTS_MAX);
     }
     if (hello->rows_max == 0 || hello->step_rows_max == 0 || hello->reads_max == 0) {
         return rmk_fail(why, RMK_EINVAL, "rows_max %u, step_rows_max %u, reads_max %u: one is 0",
@@ -166,7 +150,8 @@ static void numerics_of(const Remask__Cluster__V1__Numerics *numerics, char out_
 {
     char all[512];
 
-    (void)snprintf(out_name, 96, "%.40s/%.40s/tp%u", numerics->backend, numerics->dtype, numerics->tp);
+    (void)snprintf(out_name, 96, "%.40s/%.40s/tp%u", numerics->backend, numerics->dtype,
+                   numerics->tp);
     (void)snprintf(all, sizeof(all), "%.100s\n%.100s\n%.100s\n%u\n%.100s", numerics->backend,
                    numerics->architecture, numerics->dtype, numerics->tp, numerics->version);
     *out_class = XXH64(all, strlen(all), 0);
@@ -189,14 +174,14 @@ static enum rmk_err check_place(const struct text_group *group,
     }
     if (group->ranks[hello->rank] != NULL) {
         *out_status = RMK_STATUS_ALREADY_EXISTS;
-        return rmk_fail(why, RMK_EEXISTS, "rank: %u of group %s is taken by %s", hello->rank, group->name,
-                        group->ranks[hello->rank]->name);
+        return rmk_fail(why, RMK_EEXISTS, "rank: %u of group %s is taken by %s", hello->rank,
+                        group->name, group->ranks[hello->rank]->name);
     }
     if (numerics_class != group->numerics_class) {
         *out_status = RMK_STATUS_FAILED_PRECONDITION;
         return rmk_fail(why, RMK_EINVAL,
-                        "numerics: %s differs from the other ranks of group %s, which are %s", hello->name,
-                        group->name, group->numerics);
+                        "numerics: %s differs from the other ranks of group %s, which are %s",
+                        hello->name, group->name, group->numerics);
     }
     return RMK_OK;
 }
@@ -259,12 +244,14 @@ void rmk_texts_attached(struct rmk_texts *texts, struct rmk_link *link, uint64_t
     rmk_links_arm(texts->links);
 }
 
-void rmk_texts_gone(struct rmk_texts *texts, struct rmk_link *link, uint64_t now_us, const char *why)
+void rmk_texts_gone(struct rmk_texts *texts, struct rmk_link *link, uint64_t now_us,
+                    const char *why)
 {
     struct text_group *group = link->owner;
     struct rmk_why text = {0};
 
-    (void)rmk_fail(&text, RMK_EUNAVAILABLE, "rank %u (%s) is lost: %s", link->rank, link->name, why);
+    (void)rmk_fail(&text, RMK_EUNAVAILABLE, "rank %u (%s) is lost: %s", link->rank, link->name,
+                   why);
     group->ranks[link->rank] = NULL;
     rmk_group_leave(&group->machine, link->rank, now_us, text.text);
     rmk_links_arm(texts->links);
@@ -291,7 +278,8 @@ uint64_t rmk_texts_due_us(const struct rmk_texts *texts)
     return soonest;
 }
 
-/* ---- what the group wants said ----------------------------------------------------------------------- */
+/* ---- what the group wants said
+ * ----------------------------------------------------------------------- */
 
 static void tell(struct rmk_link *link, Remask__Cluster__V1__CoordinatorMessage *message)
 {
@@ -300,7 +288,8 @@ static void tell(struct rmk_link *link, Remask__Cluster__V1__CoordinatorMessage 
     }
 }
 
-static void out_form(void *context, uint32_t rank, uint64_t epoch, uint32_t size, uint32_t timeout_ms)
+static void out_form(void *context, uint32_t rank, uint64_t epoch, uint32_t size,
+                     uint32_t timeout_ms)
 {
     struct text_group *group = context;
     Remask__Cluster__V1__Form form = REMASK__CLUSTER__V1__FORM__INIT;
@@ -363,8 +352,8 @@ static void out_up(void *context, uint64_t epoch)
     };
 
     rmk_counter_add(texts->metrics->groups_formed, 1);
-    rmk_log(RMK_LOG_INFO, "back", "group up", "group=%s epoch=%llu size=%u numerics=%s", group->name,
-            (unsigned long long)epoch, group->machine.size, group->numerics);
+    rmk_log(RMK_LOG_INFO, "back", "group up", "group=%s epoch=%llu size=%u numerics=%s",
+            group->name, (unsigned long long)epoch, group->machine.size, group->numerics);
     texts->hooks->post(texts->hooks->context, &event);
     texts->hooks->changed(texts->hooks->context);
 }
@@ -392,7 +381,8 @@ static const struct rmk_group_out group_out = {
     .down = out_down,
 };
 
-/* ---- orders -------------------------------------------------------------------------------------------- */
+/* ---- orders
+ * -------------------------------------------------------------------------------------------- */
 
 /* The group with this index if this epoch of it is up. */
 static struct text_group *group_at(const struct rmk_texts *texts, uint32_t index, uint64_t epoch)
@@ -404,34 +394,6 @@ static struct text_group *group_at(const struct rmk_texts *texts, uint32_t index
     }
     group = texts->groups[index];
     return group->machine.state == RMK_GROUP_UP && group->machine.epoch == epoch ? group : NULL;
-}
-
-/* Reads are the engine's until its next step, the answer comes later. */
-static void keep_flight(struct text_group *group, const struct rmk_plan *plan,
-                        const struct rmk_intake *const *intakes)
-{
-    struct flight *flight = &group->flight;
-
-    rmk_arena_reset(&group->arena);
-    flight->under_way = true;
-    flight->sequence = plan->sequence;
-    flight->sent_us = rmk_clock_us();
-    flight->row_count = plan->row_count;
-    flight->rows = rmk_arena_take(&group->arena, plan->row_count * sizeof(*flight->rows));
-    for (uint32_t i = 0; i < plan->row_count; i++) {
-        const struct rmk_plan_row *row = &plan->rows[i];
-        uint32_t *reads = rmk_arena_take(&group->arena, row->read_count * sizeof(*reads));
-
-        if (row->read_count > 0) {
-            memcpy(reads, row->reads, row->read_count * sizeof(*reads));
-        }
-        flight->rows[i] = (struct flight_row){
-            .request = row->request,
-            .prompt_rows = intakes[i]->submit.prompt_rows,
-            .reads = reads,
-            .read_count = row->read_count,
-        };
-    }
 }
 
 void rmk_texts_run(struct rmk_texts *texts, const struct rmk_plan *plan,
@@ -452,8 +414,7 @@ void rmk_texts_run(struct rmk_texts *texts, const struct rmk_plan *plan,
         rmk_links_arm(texts->links);
         return;
     }
-    keep_flight(group, plan, intakes);
-    group->flight.hash = rmk_plan_hash(packed, size);
+    rmk_flight_begin(&group->flight, plan, intakes, rmk_plan_hash(packed, size), rmk_clock_us());
     /* The same bytes to every rank: a rank that reads something else shows in its hash. */
     for (uint32_t rank = 0; rank < group->machine.size; rank++) {
         (void)rmk_rpc_call_send(group->ranks[rank]->call, rmk_bytes_of(packed, size));
@@ -516,45 +477,8 @@ void rmk_texts_dissolve(struct rmk_texts *texts, uint32_t index, uint64_t epoch,
     }
 }
 
-/* ---- answers ------------------------------------------------------------------------------------------- */
-
-/* Check one row's answer against what was asked, and turn it into guesses. */
-static enum rmk_err read_row(struct rmk_texts *texts, const struct flight_row *asked,
-                             const Remask__Cluster__V1__RowResult *answer,
-                             struct rmk_row_result *out_row, struct rmk_why *why)
-{
-    struct rmk_guess *guesses;
-
-    if (answer->request != rmk_wire_of_request(asked->request)) {
-        return rmk_fail(why, RMK_EINVAL, "a result is about request %llx where %llx was asked",
-                        (unsigned long long)answer->request,
-                        (unsigned long long)rmk_wire_of_request(asked->request));
-    }
-    *out_row = (struct rmk_row_result){.request = asked->request, .poisoned = answer->poisoned};
-    if (answer->poisoned) {
-        return RMK_OK; /* whatever it says is not looked at */
-    }
-    if (answer->n_tokens != asked->read_count || answer->n_confidences != asked->read_count) {
-        return rmk_fail(why, RMK_EINVAL,
-                        "a result has %zu tokens and %zu confidences for %u positions", answer->n_tokens,
-                        answer->n_confidences, asked->read_count);
-    }
-    guesses = rmk_arena_take(&texts->scratch, asked->read_count * sizeof(*guesses));
-    for (uint32_t i = 0; i < asked->read_count; i++) {
-        if (answer->tokens[i] < 0 || (uint32_t)answer->tokens[i] >= texts->options->vocab) {
-            return rmk_fail(why, RMK_EINVAL, "a result has token %d, the vocabulary has %u",
-                            answer->tokens[i], texts->options->vocab);
-        }
-        guesses[i] = (struct rmk_guess){
-            .position = (int32_t)((int64_t)asked->reads[i] - (int64_t)asked->prompt_rows),
-            .token = answer->tokens[i],
-            .confidence = answer->confidences[i],
-        };
-    }
-    out_row->guesses = guesses;
-    out_row->guess_count = asked->read_count;
-    return RMK_OK;
-}
+/* ---- answers
+ * ------------------------------------------------------------------------------------------- */
 
 /* Rank 0's answer that the group could not do the plan, though it lives. */
 static void step_failed(struct rmk_texts *texts, struct text_group *group,
@@ -575,8 +499,9 @@ static void step_failed(struct rmk_texts *texts, struct text_group *group,
     };
 
     rmk_counter_add(texts->metrics->steps_failed, 1);
-    rmk_log(RMK_LOG_WARN, "back", "plan failed", "group=%s epoch=%llu sequence=%llu why=%s", group->name,
-            (unsigned long long)result->epoch, (unsigned long long)result->sequence, result->why);
+    rmk_log(RMK_LOG_WARN, "back", "plan failed", "group=%s epoch=%llu sequence=%llu why=%s",
+            group->name, (unsigned long long)result->epoch, (unsigned long long)result->sequence,
+            result->why);
     texts->hooks->post(texts->hooks->context, &event);
 }
 
@@ -584,36 +509,28 @@ static enum rmk_err step_done(struct rmk_texts *texts, struct text_group *group,
                               const Remask__Cluster__V1__StepResult *result, uint64_t now_us,
                               struct rmk_why *why)
 {
-    struct flight *flight = &group->flight;
+    struct rmk_flight *flight = &group->flight;
     struct rmk_row_result *rows;
-    enum rmk_err err = RMK_OK;
+    enum rmk_err err;
 
-    if (result->n_rows != flight->row_count) {
-        return rmk_fail(why, RMK_EINVAL, "a result has %zu rows, the plan had %u", result->n_rows,
-                        flight->row_count);
-    }
-    rows = rmk_arena_take(&texts->scratch, flight->row_count * sizeof(*rows));
-    for (uint32_t i = 0; i < flight->row_count; i++) {
-        RMK_TRY(read_row(texts, &flight->rows[i], result->rows[i], &rows[i], why));
-    }
+    RMK_TRY(rmk_flight_read(flight, result, texts->options->vocab, &texts->scratch, &rows, why));
     flight->under_way = false;
     group->round_count++;
     rmk_group_worked(&group->machine);
     rmk_histogram_observe(texts->metrics->step_seconds, (double)(now_us - flight->sent_us) / 1e6);
     rmk_histogram_observe(texts->metrics->step_compute_seconds, (double)result->compute_us / 1e6);
-    texts->hooks->post(texts->hooks->context,
-                       &(struct rmk_event){
-                           .kind = RMK_EVENT_STEP_DONE,
-                           .step =
-                               {
-                                   .group = group->index,
-                                   .epoch = result->epoch,
-                                   .sequence = result->sequence,
-                                   .rows = rows,
-                                   .row_count = flight->row_count,
-                                   .compute_us = result->compute_us,
-                               },
-                       });
+    texts->hooks->post(texts->hooks->context, &(struct rmk_event){
+                                                  .kind = RMK_EVENT_STEP_DONE,
+                                                  .step =
+                                                      {
+                                                          .group = group->index,
+                                                          .epoch = result->epoch,
+                                                          .sequence = result->sequence,
+                                                          .rows = rows,
+                                                          .row_count = flight->row_count,
+                                                          .compute_us = result->compute_us,
+                                                      },
+                                              });
 out:
     rmk_arena_reset(&texts->scratch);
     return err;
@@ -624,15 +541,15 @@ static enum rmk_err on_step_result(struct rmk_texts *texts, struct rmk_link *lin
                                    struct rmk_why *why)
 {
     struct text_group *group = link->owner;
-    struct flight *flight = &group->flight;
+    struct rmk_flight *flight = &group->flight;
 
     if (group->machine.state != RMK_GROUP_UP || result->epoch != group->machine.epoch ||
         result->sequence != flight->sequence) {
         return RMK_OK; /* of a plan that nobody waits for any more */
     }
     if (result->hash != flight->hash) {
-        (void)rmk_fail(why, RMK_EINTERNAL, "rank %u read another plan %llu than was sent", link->rank,
-                       (unsigned long long)result->sequence);
+        (void)rmk_fail(why, RMK_EINTERNAL, "rank %u read another plan %llu than was sent",
+                       link->rank, (unsigned long long)result->sequence);
         rmk_group_fault(&group->machine, result->epoch, now_us, why->text);
         rmk_links_arm(texts->links);
         return RMK_OK;
@@ -648,7 +565,8 @@ static enum rmk_err on_step_result(struct rmk_texts *texts, struct rmk_link *lin
     return step_done(texts, group, result, now_us, why);
 }
 
-/* The request and item that a worker's answer is about, checked. False: late, finished meanwhile. */
+/* The request and item that a worker's answer is about, checked. False: late, finished meanwhile.
+ */
 static enum rmk_err check_item(struct rmk_texts *texts, uint64_t request, uint32_t item,
                                bool *out_live, struct rmk_why *why)
 {
@@ -691,14 +609,14 @@ static enum rmk_err on_features(struct rmk_texts *texts, struct rmk_link *link,
         event.features.request = rmk_request_of_wire(failed->request);
         event.features.item = failed->item;
         event.features.epoch = failed->epoch;
-        /* A pull that fails is never the picture's fault, whatever it failed of: evicted features are encoded
-         * again, all else is tried again. */
-        event.features.err = rmk_err_of_wire(failed->error) == RMK_ENOTFOUND ? RMK_ENOTFOUND
-                                                                            : RMK_EUNAVAILABLE;
+        /* A pull that fails is never the picture's fault, whatever it failed of: evicted features
+         * are encoded again, all else is tried again. */
+        event.features.err =
+            rmk_err_of_wire(failed->error) == RMK_ENOTFOUND ? RMK_ENOTFOUND : RMK_EUNAVAILABLE;
         event.features.why = failed->why;
         rmk_counter_add(texts->metrics->pulls_failed, 1);
-        rmk_log(RMK_LOG_WARN, "back", "pull failed", "group=%s request=%llx item=%u why=%s", group->name,
-                (unsigned long long)failed->request, failed->item, failed->why);
+        rmk_log(RMK_LOG_WARN, "back", "pull failed", "group=%s request=%llx item=%u why=%s",
+                group->name, (unsigned long long)failed->request, failed->item, failed->why);
     }
     if (live && group_at(texts, group->index, event.features.epoch) != NULL) {
         texts->hooks->post(texts->hooks->context, &event);
@@ -748,12 +666,14 @@ enum rmk_err rmk_texts_message(struct rmk_texts *texts, struct rmk_link *link,
     case REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_FEATURES_FAILED:
         return on_features(texts, link, message, why);
     default:
-        return rmk_fail(why, RMK_EINVAL, "a text rank sent message kind %d, which is a vision worker's",
+        return rmk_fail(why, RMK_EINVAL,
+                        "a text rank sent message kind %d, which is a vision worker's",
                         (int)message->kind_case);
     }
 }
 
-/* ---- looking in ------------------------------------------------------------------------------------------ */
+/* ---- looking in
+ * ------------------------------------------------------------------------------------------ */
 
 void rmk_texts_limits(const struct rmk_texts *texts, struct rmk_text_limits *out_limits)
 {
@@ -772,7 +692,8 @@ uint32_t rmk_texts_count(const struct rmk_texts *texts)
     return texts->group_count;
 }
 
-bool rmk_texts_status(const struct rmk_texts *texts, uint32_t index, struct rmk_text_status *out_status)
+bool rmk_texts_status(const struct rmk_texts *texts, uint32_t index,
+                      struct rmk_text_status *out_status)
 {
     const struct text_group *group;
 
@@ -789,8 +710,7 @@ bool rmk_texts_status(const struct rmk_texts *texts, uint32_t index, struct rmk_
         .round_count = group->round_count,
     };
     for (uint32_t rank = 0; rank < group->machine.size; rank++) {
-        out_status->rank_names[rank] =
-            group->ranks[rank] != NULL ? group->ranks[rank]->name : NULL;
+        out_status->rank_names[rank] = group->ranks[rank] != NULL ? group->ranks[rank]->name : NULL;
     }
     return true;
 }

@@ -1,5 +1,6 @@
-/* Text groups: attached ranks by group name, epochs through back/group, plans down and results up, features to
- * rank 0. What a rank sends is checked here against the plan under way; deeper code trusts it.
+/* Text groups: attached ranks by group name, epochs through back/group, plans down and results up,
+ * features to rank 0. What a rank sends is checked here against the plan under way; deeper code
+ * trusts it.
  */
 #ifndef RMK_COORDINATOR_BACK_TEXT_LINK_H
 #define RMK_COORDINATOR_BACK_TEXT_LINK_H
@@ -22,7 +23,8 @@ struct rmk_texts *rmk_texts_create(struct rmk_links *links, const struct rmk_bac
                                    struct rmk_coordinator_metrics *metrics, uint64_t *epochs);
 void rmk_texts_destroy(struct rmk_texts *texts);
 
-/* ---- for link.c ------------------------------------------------------------------------------------ */
+/* ---- for link.c
+ * ------------------------------------------------------------------------------------ */
 
 /* Refusals have a status and a sentence; nothing is changed then. */
 enum rmk_err rmk_texts_attach(struct rmk_texts *texts, struct rmk_link *link,
@@ -34,11 +36,13 @@ void rmk_texts_attached(struct rmk_texts *texts, struct rmk_link *link, uint64_t
 enum rmk_err rmk_texts_message(struct rmk_texts *texts, struct rmk_link *link,
                                const Remask__Cluster__V1__WorkerMessage *message, uint64_t now_us,
                                struct rmk_why *why);
-void rmk_texts_gone(struct rmk_texts *texts, struct rmk_link *link, uint64_t now_us, const char *why);
+void rmk_texts_gone(struct rmk_texts *texts, struct rmk_link *link, uint64_t now_us,
+                    const char *why);
 void rmk_texts_tick(struct rmk_texts *texts, uint64_t now_us);
 uint64_t rmk_texts_due_us(const struct rmk_texts *texts); /* 0: never */
 
-/* ---- for perform: orders for an epoch that has ended are dropped ------------------------------------- */
+/* ---- for perform: orders for an epoch that has ended are dropped
+ * ------------------------------------- */
 
 /* `intakes` [plan->row_count]: what each row's request asked for. */
 void rmk_texts_run(struct rmk_texts *texts, const struct rmk_plan *plan,
@@ -58,7 +62,8 @@ void rmk_texts_forget(struct rmk_texts *texts, uint32_t group, uint64_t epoch,
                       struct rmk_request_id request);
 void rmk_texts_dissolve(struct rmk_texts *texts, uint32_t group, uint64_t epoch, const char *why);
 
-/* ---- looking in -------------------------------------------------------------------------------------- */
+/* ---- looking in
+ * -------------------------------------------------------------------------------------- */
 
 /* The most that any attached group takes; all 0 while none is attached. */
 struct rmk_text_limits {
@@ -79,7 +84,8 @@ struct rmk_text_status {
 };
 uint32_t rmk_texts_count(const struct rmk_texts *texts);
 /* False: no group has this index. */
-bool rmk_texts_status(const struct rmk_texts *texts, uint32_t index, struct rmk_text_status *out_status);
+bool rmk_texts_status(const struct rmk_texts *texts, uint32_t index,
+                      struct rmk_text_status *out_status);
 /* "backend/dtype/tp" of a group, "" when there is none. */
 const char *rmk_texts_numerics(const struct rmk_texts *texts, uint32_t index);
 uint32_t rmk_texts_up_count(const struct rmk_texts *texts);

@@ -14,11 +14,12 @@
 enum {
     ADDRESS_BYTES_MAX = 255,
     PARALLEL_MAX = 1024,
-    ORDERS_MAX = 256, /* more than the engine has under way at one worker, those it gave up on included */
+    ORDERS_MAX =
+        256, /* more than the engine has under way at one worker, those it gave up on included */
 };
 
-/* What was asked, to check the answer against. The request may have ended meanwhile: then others that want the same
- * picture wait for this very answer. */
+/* What was asked, to check the answer against. The request may have ended meanwhile: then others
+ * that want the same picture wait for this very answer. */
 struct order {
     bool open;
     struct rmk_request_id request;
@@ -76,7 +77,8 @@ void rmk_visions_destroy(struct rmk_visions *visions)
     }
 }
 
-/* ---- coming and going ------------------------------------------------------------------------------------ */
+/* ---- coming and going
+ * ------------------------------------------------------------------------------------ */
 
 enum rmk_err rmk_visions_attach(struct rmk_visions *visions, struct rmk_link *link,
                                 const Remask__Cluster__V1__Hello *hello, int *out_status,
@@ -130,13 +132,16 @@ void rmk_visions_gone(struct rmk_visions *visions, struct rmk_link *link)
 
     vision->link = NULL;
     visions->up_count--;
-    visions->hooks->post(visions->hooks->context,
-                         &(struct rmk_event){.kind = RMK_EVENT_VISION_DOWN,
-                                             .vision = {.vision = vision->index, .epoch = link->epoch}});
+    visions->hooks->post(
+        visions->hooks->context,
+        &(struct rmk_event){.kind = RMK_EVENT_VISION_DOWN,
+                            .vision = {.vision = vision->index, .epoch = link->epoch}});
     visions->hooks->changed(visions->hooks->context);
 }
 
-/* ---- orders ------------------------------------------------------------------------------------------------ */
+/* ---- orders
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static struct vision *vision_at(const struct rmk_visions *visions, uint32_t index, uint64_t epoch)
 {
@@ -162,7 +167,8 @@ static void keep_order(struct vision *vision, const struct rmk_encode *encode)
     memcpy(order->key, encode->key, RMK_DIGEST_BYTES);
 }
 
-/* Close and return the order an answer is about; NULL: nothing like it was asked, or it was answered. */
+/* Close and return the order an answer is about; NULL: nothing like it was asked, or it was
+ * answered. */
 static const struct order *close_order(struct vision *vision, uint64_t request, uint32_t item)
 {
     for (uint32_t i = 0; i < ORDERS_MAX; i++) {
@@ -214,7 +220,9 @@ const char *rmk_visions_address(const struct rmk_visions *visions, uint32_t inde
     return vision != NULL ? vision->address : NULL;
 }
 
-/* ---- answers ------------------------------------------------------------------------------------------------- */
+/* ---- answers
+ * -------------------------------------------------------------------------------------------------
+ */
 
 /* Whether the worker encoded what the coordinator counted. */
 static enum rmk_err check_encoded(const struct rmk_visions *visions, const struct order *order,
@@ -239,8 +247,10 @@ static void count_encoded(struct rmk_visions *visions, const Remask__Cluster__V1
         rmk_counter_add(visions->metrics->encodes_cached, 1);
         return;
     }
-    rmk_histogram_observe(visions->metrics->vision_decode_seconds, (double)encoded->decode_us / 1e6);
-    rmk_histogram_observe(visions->metrics->vision_encode_seconds, (double)encoded->encode_us / 1e6);
+    rmk_histogram_observe(visions->metrics->vision_decode_seconds,
+                          (double)encoded->decode_us / 1e6);
+    rmk_histogram_observe(visions->metrics->vision_encode_seconds,
+                          (double)encoded->encode_us / 1e6);
 }
 
 enum rmk_err rmk_visions_message(struct rmk_visions *visions, struct rmk_link *link,
@@ -263,7 +273,8 @@ enum rmk_err rmk_visions_message(struct rmk_visions *visions, struct rmk_link *l
         request = message->encode_failed->request;
         event.features.item = message->encode_failed->item;
     } else {
-        return rmk_fail(why, RMK_EINVAL, "a vision worker sent message kind %d, which is a text rank's",
+        return rmk_fail(why, RMK_EINVAL,
+                        "a vision worker sent message kind %d, which is a text rank's",
                         (int)message->kind_case);
     }
     order = close_order(vision, request, event.features.item);
@@ -284,14 +295,16 @@ enum rmk_err rmk_visions_message(struct rmk_visions *visions, struct rmk_link *l
     } else {
         event.kind = RMK_EVENT_FEATURES_FAILED;
         rmk_counter_add(visions->metrics->encodes_failed, 1);
-        rmk_log(RMK_LOG_WARN, "back", "encode failed", "worker=%s request=%llx item=%u why=%s", link->name,
-                (unsigned long long)request, event.features.item, event.features.why);
+        rmk_log(RMK_LOG_WARN, "back", "encode failed", "worker=%s request=%llx item=%u why=%s",
+                link->name, (unsigned long long)request, event.features.item, event.features.why);
     }
     visions->hooks->post(visions->hooks->context, &event);
     return RMK_OK;
 }
 
-/* ---- looking in -------------------------------------------------------------------------------------------------- */
+/* ---- looking in
+ * --------------------------------------------------------------------------------------------------
+ */
 
 uint32_t rmk_visions_max(const struct rmk_visions *visions)
 {

@@ -20,7 +20,8 @@ struct rmk_visions *rmk_visions_create(const struct rmk_back_options *options,
                                        struct rmk_coordinator_metrics *metrics);
 void rmk_visions_destroy(struct rmk_visions *visions);
 
-/* ---- for link.c: as in text_link.h --------------------------------------------------------------------- */
+/* ---- for link.c: as in text_link.h
+ * --------------------------------------------------------------------- */
 
 enum rmk_err rmk_visions_attach(struct rmk_visions *visions, struct rmk_link *link,
                                 const Remask__Cluster__V1__Hello *hello, int *out_status,
@@ -31,7 +32,8 @@ enum rmk_err rmk_visions_message(struct rmk_visions *visions, struct rmk_link *l
                                  struct rmk_why *why);
 void rmk_visions_gone(struct rmk_visions *visions, struct rmk_link *link);
 
-/* ---- for perform --------------------------------------------------------------------------------------- */
+/* ---- for perform
+ * --------------------------------------------------------------------------------------- */
 
 struct rmk_encode {
     struct rmk_request_id request;
@@ -48,7 +50,8 @@ void rmk_visions_encode(struct rmk_visions *visions, uint32_t vision, uint64_t e
 /* Where its features are pulled; NULL: this attachment has ended. */
 const char *rmk_visions_address(const struct rmk_visions *visions, uint32_t vision, uint64_t epoch);
 
-/* ---- looking in ------------------------------------------------------------------------------------------ */
+/* ---- looking in
+ * ------------------------------------------------------------------------------------------ */
 
 struct rmk_vision_status {
     const char *name;

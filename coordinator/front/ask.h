@@ -1,5 +1,5 @@
-/* What a client asks for, as plain data: the front door that received it (gRPC now, HTTP later) fills
- * it in, front/intake checks it. Nothing in it has been checked but what is said here.
+/* What a client asks for, as plain data: the front door that received it (gRPC now, HTTP later)
+ * fills it in, front/intake checks it. Nothing in it has been checked but what is said here.
  */
 #ifndef RMK_COORDINATOR_FRONT_ASK_H
 #define RMK_COORDINATOR_FRONT_ASK_H

@@ -14,10 +14,11 @@
 #include "coordinator/result.h"
 #include "remask/v1/remask.pb-c.h"
 
-/* ---- strings that may hold NULs -------------------------------------------------------------------------- */
+/* ---- strings that may hold NULs
+ * -------------------------------------------------------------------------- */
 
-/* protobuf-c ends strings at a NUL, which a model may well generate. Such a text travels as an unknown field with the
- * text's own number: the same bytes on the wire. */
+/* protobuf-c ends strings at a NUL, which a model may well generate. Such a text travels as an
+ * unknown field with the text's own number: the same bytes on the wire. */
 struct raw_text {
     ProtobufCMessageUnknownField field;
     uint8_t *data;
@@ -35,9 +36,10 @@ static size_t put_varint(uint8_t *out, uint64_t value)
     return size;
 }
 
-/* Set `*member`, field `number` of `message`, to `text`, which ends in a NUL after text.size bytes. */
-static void set_text(ProtobufCMessage *message, uint32_t number, char **member, struct rmk_bytes text,
-                     struct raw_text *raw)
+/* Set `*member`, field `number` of `message`, to `text`, which ends in a NUL after text.size bytes.
+ */
+static void set_text(ProtobufCMessage *message, uint32_t number, char **member,
+                     struct rmk_bytes text, struct raw_text *raw)
 {
     size_t size;
 
@@ -64,16 +66,21 @@ static void set_text(ProtobufCMessage *message, uint32_t number, char **member, 
     message->unknown_fields = &raw->field;
 }
 
-/* ---- Generate, GenerateOnce ---------------------------------------------------------------------------------- */
+/* ---- Generate, GenerateOnce
+ * ---------------------------------------------------------------------------------- */
+
+/* What may wait for a client that does not read: about a hundred rounds' canvases. There may be a
+ * thousand such. */
+enum { CLIENT_QUEUE_BYTES = 256 * 1024 };
 
 struct generate {
     struct rmk_listener listener; /* first: a listener is a generate */
     struct rmk_grpc_api *api;
     struct rmk_rpc_call *call;
-    bool once;        /* GenerateOnce: only the result */
+    bool once; /* GenerateOnce: only the result */
     bool return_ids;
-    bool asked;       /* a request has come */
-    bool listening;   /* the requests table knows us */
+    bool asked;     /* a request has come */
+    bool listening; /* the requests table knows us */
 };
 
 static void send_event(struct generate *generate, const Remask__V1__GenerateEvent *event)
@@ -171,8 +178,7 @@ static void send_result(struct generate *generate, const struct rmk_outcome *out
     set_text(&out.base, 2, &out.text, rmk_bytes_of(result->text, result->text_size), &raw);
     out.n_ids = result->id_count;
     out.ids = result->ids;
-    out.finish_reason =
-        (char *)(uintptr_t)(result->reason == RMK_FINISH_STOP ? "stop" : "length");
+    out.finish_reason = (char *)(uintptr_t)(result->reason == RMK_FINISH_STOP ? "stop" : "length");
     out.model = (char *)(uintptr_t)generate->api->model_name;
     out.usage = &usage;
     usage.prompt_rows = result->prompt_rows;
@@ -323,6 +329,7 @@ static void begin(struct rmk_rpc_call *call, struct rmk_grpc_api *api, bool once
     generate->call = call;
     generate->once = once;
     api->call_count++;
+    rmk_rpc_call_set_mark(call, CLIENT_QUEUE_BYTES);
     rmk_rpc_call_listen(call, &events, generate);
 }
 
@@ -336,7 +343,9 @@ static void on_generate_once(struct rmk_rpc_call *call, void *context)
     begin(call, context, true);
 }
 
-/* ---- Status ----------------------------------------------------------------------------------------------------- */
+/* ---- Status
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 struct status_reply {
     Remask__V1__StatusReply reply;

@@ -27,8 +27,9 @@ static enum rmk_err count_media(struct counts *counts, const Remask__V1__Media *
     }
     if (media->kind_case == REMASK__V1__MEDIA__KIND_VIDEO) {
         if (media->video->n_frames > RMK_FRAMES_MAX) {
-            return rmk_fail(why, RMK_EINVAL, "%s.video.frames: there are %zu, at most %d are allowed",
-                            field, media->video->n_frames, RMK_FRAMES_MAX);
+            return rmk_fail(why, RMK_EINVAL,
+                            "%s.video.frames: there are %zu, at most %d are allowed", field,
+                            media->video->n_frames, RMK_FRAMES_MAX);
         }
         counts->frames += media->video->n_frames;
         return RMK_OK;
@@ -67,8 +68,8 @@ static enum rmk_err count(const Remask__V1__GenerateRequest *request, struct cou
             if (message->parts[j]->kind_case == REMASK__V1__PART__KIND_MEDIA) {
                 RMK_TRY(count_media(counts, message->parts[j]->media, "messages", why));
             } else if (message->parts[j]->kind_case != REMASK__V1__PART__KIND_TEXT) {
-                return rmk_fail(why, RMK_EINVAL, "messages[%zu].parts[%zu]: is neither text nor media", i,
-                                j);
+                return rmk_fail(why, RMK_EINVAL,
+                                "messages[%zu].parts[%zu]: is neither text nor media", i, j);
             }
         }
     }
@@ -88,7 +89,8 @@ struct cursor {
 };
 
 /* The bytes leave the message: they outlive it, and must not be freed with it. */
-static enum rmk_err take_bytes(struct cursor *cursor, ProtobufCBinaryData *bytes, struct rmk_why *why)
+static enum rmk_err take_bytes(struct cursor *cursor, ProtobufCBinaryData *bytes,
+                               struct rmk_why *why)
 {
     uint8_t *data = bytes->data;
     size_t size = bytes->len;
@@ -189,8 +191,8 @@ enum rmk_err rmk_grpc_ask(struct rmk_images *images, Remask__V1__GenerateRequest
     enum rmk_err err;
 
     RMK_TRY(count(request, &counts, why));
-    ask = rmk_ask_create((uint32_t)request->n_messages, (uint32_t)counts.parts, (uint32_t)counts.media,
-                         (uint32_t)counts.frames);
+    ask = rmk_ask_create((uint32_t)request->n_messages, (uint32_t)counts.parts,
+                         (uint32_t)counts.media, (uint32_t)counts.frames);
     if (ask == NULL) {
         err = rmk_fail(why, RMK_ELIMIT, "no memory for a request");
         goto out;

@@ -1,5 +1,5 @@
-/* GenerateRequest → struct rmk_ask: what is repeated is counted before anything is allocated for it, picture bytes change
- * owner without a copy, strings stay where protobuf put them.
+/* GenerateRequest → struct rmk_ask: what is repeated is counted before anything is allocated for
+ * it, picture bytes change owner without a copy, strings stay where protobuf put them.
  */
 #ifndef RMK_COORDINATOR_FRONT_GRPC_ASK_H
 #define RMK_COORDINATOR_FRONT_GRPC_ASK_H
@@ -10,7 +10,8 @@
 struct rmk_ask;
 struct rmk_images;
 
-/* Takes `request`, on failure too. Errors: RMK_EINVAL (names the field), RMK_ELIMIT (the store of pictures is full). */
+/* Takes `request`, on failure too. Errors: RMK_EINVAL (names the field), RMK_ELIMIT (the store of
+ * pictures is full). */
 enum rmk_err rmk_grpc_ask(struct rmk_images *images, Remask__V1__GenerateRequest *request,
                           struct rmk_ask **out_ask, struct rmk_why *why);
 

@@ -14,7 +14,8 @@
 
 static const char placeholder[] = "<image>";
 
-/* ---- what stands in the request's fields ------------------------------------------------------- */
+/* ---- what stands in the request's fields -------------------------------------------------------
+ */
 
 static enum rmk_err check_identity(const struct rmk_served *served, const struct rmk_ask *ask,
                                    struct rmk_why *why)
@@ -57,22 +58,25 @@ static enum rmk_err check_text(const struct rmk_ask *ask, struct rmk_why *why)
     }
     for (uint32_t i = 0; i < ask->message_count; i++) {
         if (ask->messages[i].part_count > RMK_PARTS_MAX) {
-            return rmk_fail(why, RMK_EINVAL, "messages[%u].parts: there are %u, at most %d are allowed",
-                            i, ask->messages[i].part_count, RMK_PARTS_MAX);
+            return rmk_fail(why, RMK_EINVAL,
+                            "messages[%u].parts: there are %u, at most %d are allowed", i,
+                            ask->messages[i].part_count, RMK_PARTS_MAX);
         }
         for (uint32_t j = 0; j < ask->messages[i].part_count; j++) {
             bytes += ask->messages[i].parts[j].text.size;
         }
     }
     if (ask->stop_count > RMK_STOP_COUNT_MAX) {
-        return rmk_fail(why, RMK_EINVAL, "sampling.stop: there are %u stop strings, at most %d are allowed",
+        return rmk_fail(why, RMK_EINVAL,
+                        "sampling.stop: there are %u stop strings, at most %d are allowed",
                         ask->stop_count, RMK_STOP_COUNT_MAX);
     }
     for (uint32_t i = 0; i < ask->stop_count; i++) {
         bytes += strlen(ask->stops[i]);
     }
     if (bytes > RMK_TEXT_BYTES_MAX) {
-        return rmk_fail(why, RMK_EINVAL, "messages: %llu bytes of text in all, at most %u are allowed",
+        return rmk_fail(why, RMK_EINVAL,
+                        "messages: %llu bytes of text in all, at most %u are allowed",
                         (unsigned long long)bytes, RMK_TEXT_BYTES_MAX);
     }
     return RMK_OK;
@@ -107,8 +111,8 @@ static enum rmk_err check_sampling(const struct rmk_ask *ask, struct rmk_submit 
     block_count = submit->gen_length / submit->block_length;
     submit->steps = ask->steps == 0 ? submit->gen_length : ask->steps;
     if (submit->steps > RMK_STEPS_MAX) {
-        return rmk_fail(why, RMK_EINVAL, "sampling.steps: is %u, at most %d are allowed", submit->steps,
-                        RMK_STEPS_MAX);
+        return rmk_fail(why, RMK_EINVAL, "sampling.steps: is %u, at most %d are allowed",
+                        submit->steps, RMK_STEPS_MAX);
     }
     if (submit->steps % block_count != 0) {
         return rmk_fail(why, RMK_EINVAL,
@@ -139,7 +143,8 @@ static enum rmk_err check_sampling(const struct rmk_ask *ask, struct rmk_submit 
     return RMK_OK;
 }
 
-/* ---- media in the order of their placeholders ---------------------------------------------------- */
+/* ---- media in the order of their placeholders
+ * ---------------------------------------------------- */
 
 static uint32_t count_placeholders(struct rmk_bytes text)
 {
@@ -173,16 +178,17 @@ static enum rmk_err order_add(struct media_order *order, const struct rmk_ask_me
                         RMK_ITEMS_MAX);
     }
     if (media->frame_count > RMK_FRAMES_MAX) {
-        return rmk_fail(why, RMK_EINVAL, "media %u: the video has %u frames, at most %d are allowed",
-                        order->count, media->frame_count, RMK_FRAMES_MAX);
+        return rmk_fail(why, RMK_EINVAL,
+                        "media %u: the video has %u frames, at most %d are allowed", order->count,
+                        media->frame_count, RMK_FRAMES_MAX);
     }
     order->items[order->count++] = media;
     order->picture_count += media->video ? 0 : 1;
     return RMK_OK;
 }
 
-/* Parts bring their media themselves; a literal placeholder in a text takes the next of `ask->media`. A
- * ready prompt takes them all in order. */
+/* Parts bring their media themselves; a literal placeholder in a text takes the next of
+ * `ask->media`. A ready prompt takes them all in order. */
 static enum rmk_err order_media(const struct rmk_ask *ask, struct media_order *order,
                                 struct rmk_why *why)
 {
@@ -218,7 +224,8 @@ out:
     return err;
 }
 
-/* ---- prompt ---------------------------------------------------------------------------------------- */
+/* ---- prompt
+ * ---------------------------------------------------------------------------------------- */
 
 static enum rmk_err role_of(const char *name, uint32_t index, enum rmk_role *out_role,
                             struct rmk_why *why)
@@ -232,7 +239,8 @@ static enum rmk_err role_of(const char *name, uint32_t index, enum rmk_role *out
         }
     }
     return rmk_fail(why, RMK_EINVAL,
-                    "messages[%u].role: is \"%.40s\", must be system, user or assistant", index, name);
+                    "messages[%u].role: is \"%.40s\", must be system, user or assistant", index,
+                    name);
 }
 
 static enum rmk_err encode_messages(const struct rmk_served *served, const struct rmk_ask *ask,
@@ -269,7 +277,8 @@ static enum rmk_err encode_messages(const struct rmk_served *served, const struc
             part_count++;
         }
     }
-    RMK_TRY(rmk_chat_encode(served->tokenizer, messages, ask->message_count, &options, ids, NULL, why));
+    RMK_TRY(
+        rmk_chat_encode(served->tokenizer, messages, ask->message_count, &options, ids, NULL, why));
 out:
     free(messages);
     free(parts);
@@ -282,8 +291,8 @@ static enum rmk_err encode_prompt(const struct rmk_served *served, const struct 
     if (ask->message_count > 0) {
         return encode_messages(served, ask, ids, why);
     }
-    return rmk_chat_encode_prompt(served->tokenizer, ask->raw_prompt, ask->keep_token_after_image, ids,
-                                  why);
+    return rmk_chat_encode_prompt(served->tokenizer, ask->raw_prompt, ask->keep_token_after_image,
+                                  ids, why);
 }
 
 /* Cut the ids at the placeholders into pieces, and note where masks stand. */
@@ -340,9 +349,10 @@ static enum rmk_err check_media(const struct rmk_served *served, const struct rm
         placeholder_count += ids->items[i] == RMK_IMAGE_ID;
     }
     if (placeholder_count != order->count) {
-        err = rmk_fail(why, RMK_EINVAL,
-                       "media: the prompt has %u placeholders, the request brings %u pictures and videos",
-                       placeholder_count, order->count);
+        err = rmk_fail(
+            why, RMK_EINVAL,
+            "media: the prompt has %u placeholders, the request brings %u pictures and videos",
+            placeholder_count, order->count);
         goto out;
     }
     if (order->count > 0 && !served->spec->vision.present) {
@@ -362,12 +372,13 @@ static enum rmk_err check_media(const struct rmk_served *served, const struct rm
     if (rows > served->spec->text.prompt_rows_max || rows > RMK_PROMPT_ROWS_MAX) {
         uint32_t rows_max = served->spec->text.prompt_rows_max;
 
-        err = rmk_fail(why, RMK_EINVAL,
-                       "messages: the prompt has %llu rows (%zu tokens and %llu picture rows), the model "
-                       "takes at most %u",
-                       (unsigned long long)rows, ids->count - placeholder_count,
-                       (unsigned long long)(rows - (ids->count - placeholder_count)),
-                       rows_max < RMK_PROMPT_ROWS_MAX ? rows_max : RMK_PROMPT_ROWS_MAX);
+        err = rmk_fail(
+            why, RMK_EINVAL,
+            "messages: the prompt has %llu rows (%zu tokens and %llu picture rows), the model "
+            "takes at most %u",
+            (unsigned long long)rows, ids->count - placeholder_count,
+            (unsigned long long)(rows - (ids->count - placeholder_count)),
+            rows_max < RMK_PROMPT_ROWS_MAX ? rows_max : RMK_PROMPT_ROWS_MAX);
         goto out;
     }
     intake->submit.item_count = order->count;
@@ -375,7 +386,8 @@ out:
     return err;
 }
 
-/* ---- stops and suffix --------------------------------------------------------------------------------- */
+/* ---- stops and suffix
+ * --------------------------------------------------------------------------------- */
 
 static enum rmk_err add_stop(struct rmk_intake *intake, const int32_t *ids, size_t count,
                              const char *field, struct rmk_why *why)
@@ -388,8 +400,8 @@ static enum rmk_err add_stop(struct rmk_intake *intake, const int32_t *ids, size
                         RMK_STOP_COUNT_MAX);
     }
     if (count > RMK_STOP_IDS_MAX) {
-        return rmk_fail(why, RMK_EINVAL, "%s: is %zu tokens long, at most %d are allowed", field, count,
-                        RMK_STOP_IDS_MAX);
+        return rmk_fail(why, RMK_EINVAL, "%s: is %zu tokens long, at most %d are allowed", field,
+                        count, RMK_STOP_IDS_MAX);
     }
     if (count > 0) {
         memcpy(intake->stop_ids[index], ids, count * sizeof(*ids));
@@ -400,9 +412,9 @@ static enum rmk_err add_stop(struct rmk_intake *intake, const int32_t *ids, size
     return RMK_OK;
 }
 
-/* Stop strings are looked for among ids as the official program does, special literals included: what is
- * generated is not user text. Looked for in the text, special tokens have vanished there, so a stop that is one
- * stays a matter of ids. */
+/* Stop strings are looked for among ids as the official program does, special literals included:
+ * what is generated is not user text. Looked for in the text, special tokens have vanished there,
+ * so a stop that is one stays a matter of ids. */
 static enum rmk_err prepare_stops(const struct rmk_served *served, const struct rmk_ask *ask,
                                   struct rmk_intake *intake, struct rmk_why *why)
 {
@@ -428,7 +440,8 @@ static enum rmk_err prepare_stops(const struct rmk_served *served, const struct 
             char *shown = NULL;
             size_t size = 0;
 
-            RMK_TRY(rmk_tokenizer_decode(served->tokenizer, ids.items, 1, true, &shown, &size, why));
+            RMK_TRY(
+                rmk_tokenizer_decode(served->tokenizer, ids.items, 1, true, &shown, &size, why));
             special = size == 0;
             free(shown);
         }
@@ -442,8 +455,8 @@ static enum rmk_err prepare_stops(const struct rmk_served *served, const struct 
                 err = rmk_fail(why, RMK_ELIMIT, "no memory for a stop string");
                 goto out;
             }
-            memcpy((uint8_t *)(uintptr_t)intake->text_stops[intake->text_stop_count].data, text.data,
-                   text.size);
+            memcpy((uint8_t *)(uintptr_t)intake->text_stops[intake->text_stop_count].data,
+                   text.data, text.size);
             intake->text_stops[intake->text_stop_count].size = text.size;
             intake->text_stop_count++;
             continue;
@@ -472,8 +485,9 @@ static enum rmk_err prepare_suffix(const struct rmk_served *served, const struct
         goto out;
     }
     if (ids.count > RMK_SUFFIX_MAX) {
-        err = rmk_fail(why, RMK_EINVAL, "sampling.suffix: is %zu tokens long, at most %d are allowed",
-                       ids.count, RMK_SUFFIX_MAX);
+        err =
+            rmk_fail(why, RMK_EINVAL, "sampling.suffix: is %zu tokens long, at most %d are allowed",
+                     ids.count, RMK_SUFFIX_MAX);
         goto out;
     }
     if (ids.count > 0) {
@@ -485,7 +499,8 @@ out:
     return err;
 }
 
-/* ---- all of it ------------------------------------------------------------------------------------------ */
+/* ---- all of it
+ * ------------------------------------------------------------------------------------------ */
 
 static uint64_t bits_of(double value)
 {
@@ -495,8 +510,8 @@ static uint64_t bits_of(double value)
     return bits;
 }
 
-/* Two requests with one id are the same if this is. Ids and item keys say what the prompt is; how the client
- * wants to hear of it (canvas, ids) does not count. */
+/* Two requests with one id are the same if this is. Ids and item keys say what the prompt is; how
+ * the client wants to hear of it (canvas, ids) does not count. */
 static enum rmk_err digest_contents(struct rmk_intake *intake, struct rmk_why *why)
 {
     const struct rmk_submit *submit = &intake->submit;
@@ -520,8 +535,9 @@ static enum rmk_err digest_contents(struct rmk_intake *intake, struct rmk_why *w
     rmk_digest_part_u64(digest, "seed", submit->seed);
     rmk_digest_part_u64(digest, "noise", submit->golden_noise);
     for (uint32_t i = 0; i < submit->stop_count; i++) {
-        rmk_digest_part(digest, "stop", rmk_bytes_of(intake->stop_ids[i],
-                                                     intake->stops[i].count * sizeof(int32_t)));
+        rmk_digest_part(
+            digest, "stop",
+            rmk_bytes_of(intake->stop_ids[i], intake->stops[i].count * sizeof(int32_t)));
     }
     for (uint32_t i = 0; i < intake->text_stop_count; i++) {
         rmk_digest_part(digest, "text_stop", intake->text_stops[i]);

@@ -1,6 +1,6 @@
-/* A request at the door: everything that can be known from the request and the model alone is checked
- * and computed once, on a pool thread, because a long prompt takes a while to tokenize and pictures
- * a while to hash. What comes out is ready for the engine and the text workers.
+/* A request at the door: everything that can be known from the request and the model alone is
+ * checked and computed once, on a pool thread, because a long prompt takes a while to tokenize and
+ * pictures a while to hash. What comes out is ready for the engine and the text workers.
  *
  *     rmk_ask ──► ids with placeholders ──┐
  *             ──► headers ► grid ► rows ──┴─► layout, items, key ──► struct rmk_submit
@@ -23,7 +23,7 @@ struct rmk_blob;
 struct rmk_spec;
 struct rmk_tokenizer;
 
-#define RMK_GEN_LENGTH_DEFAULT 128u
+#define RMK_GEN_LENGTH_DEFAULT   128u
 #define RMK_BLOCK_LENGTH_DEFAULT 128u
 
 /* The served model, as far as the front needs it. Immutable: pool threads read it. */
@@ -42,7 +42,8 @@ struct rmk_piece {
     uint32_t rows;
 };
 
-/* A picture or a video, as the vision pool sees it; rows, tiles and key are in the submit's items. */
+/* A picture or a video, as the vision pool sees it; rows, tiles and key are in the submit's items.
+ */
 struct rmk_media {
     enum rmk_image_mode mode; /* never AUTO */
     struct rmk_blob **frames; /* a reference each */
@@ -50,7 +51,8 @@ struct rmk_media {
 };
 
 struct rmk_intake {
-    uint8_t contents[RMK_DIGEST_BYTES]; /* of everything that decides the answer; not of the request id */
+    uint8_t contents[RMK_DIGEST_BYTES]; /* of everything that decides the answer; not of the request
+                                           id */
     struct rmk_submit submit;           /* tag and deadline are for the caller to set */
     struct rmk_piece *pieces;
     uint32_t piece_count;
@@ -71,8 +73,8 @@ struct rmk_intake {
     int32_t suffix[RMK_SUFFIX_MAX];
 };
 
-/* Any thread; nobody else may be looking at `ask`, and its blobs get their digests here. The intake borrows the
- * ask's blobs until rmk_intake_adopt.
+/* Any thread; nobody else may be looking at `ask`, and its blobs get their digests here. The intake
+ * borrows the ask's blobs until rmk_intake_adopt.
  *
  * Errors name the field:
  *   RMK_EINVAL     a value, a picture, a length

@@ -8,8 +8,8 @@
 #include "model/image_header.h"
 #include "model/spec.h"
 
-/* The features of an item depend on the weights, the bytes, and on how they become tiles and rows. All of it
- * goes into the key, framed, so that two different items never share one. */
+/* The features of an item depend on the weights, the bytes, and on how they become tiles and rows.
+ * All of it goes into the key, framed, so that two different items never share one. */
 static enum rmk_err item_key(const struct rmk_served *served, const struct rmk_ask_media *media,
                              const struct rmk_grid *grid, uint8_t out_key[RMK_DIGEST_BYTES],
                              struct rmk_why *why)
@@ -32,8 +32,7 @@ static enum rmk_err item_key(const struct rmk_served *served, const struct rmk_a
     rmk_digest_part_u64(digest, "map_height", grid->map.height);
     rmk_digest_part_u64(digest, "rows", grid->rows);
     for (uint32_t i = 0; i < media->frame_count; i++) {
-        rmk_digest_part(digest, "image",
-                        rmk_bytes_of(media->frames[i]->digest, RMK_DIGEST_BYTES));
+        rmk_digest_part(digest, "image", rmk_bytes_of(media->frames[i]->digest, RMK_DIGEST_BYTES));
     }
     rmk_digest_finish(digest, out_key);
     rmk_digest_destroy(digest);
@@ -45,7 +44,8 @@ out:
 static enum rmk_err check_frame(const struct rmk_blob *blob, struct rmk_size *out_size,
                                 struct rmk_why *why)
 {
-    struct rmk_image_limits limits = {.pixels_max = RMK_PIXELS_MAX, .bytes_max = RMK_BLOB_BYTES_MAX};
+    struct rmk_image_limits limits = {.pixels_max = RMK_PIXELS_MAX,
+                                      .bytes_max = RMK_BLOB_BYTES_MAX};
     struct rmk_image_header header;
 
     if (rmk_image_header_read(blob->bytes, &limits, &header, why) != RMK_OK) {
@@ -55,8 +55,9 @@ static enum rmk_err check_frame(const struct rmk_blob *blob, struct rmk_size *ou
     return RMK_OK;
 }
 
-enum rmk_err rmk_intake_media_plan(const struct rmk_served *served, const struct rmk_ask_media *media,
-                                   uint32_t index, uint32_t picture_count, enum rmk_image_mode mode,
+enum rmk_err rmk_intake_media_plan(const struct rmk_served *served,
+                                   const struct rmk_ask_media *media, uint32_t index,
+                                   uint32_t picture_count, enum rmk_image_mode mode,
                                    struct rmk_item *out_item, enum rmk_image_mode *out_mode,
                                    struct rmk_why *why)
 {

@@ -108,7 +108,8 @@ enum rmk_err rmk_recall_begin(struct rmk_recall *recall, const char *id,
     enum rmk_err err;
 
     if (recall->live_count == recall->live_max) {
-        return rmk_fail(why, RMK_ELIMIT, "%u requests are open, no more are allowed; try again later",
+        return rmk_fail(why, RMK_ELIMIT,
+                        "%u requests are open, no more are allowed; try again later",
                         recall->live_count);
     }
     entry = calloc(1, sizeof(*entry));

@@ -36,8 +36,8 @@ enum rmk_err rmk_recall_begin(struct rmk_recall *recall, const char *id,
                               const uint8_t contents[RMK_DIGEST_BYTES], struct rmk_request *request,
                               struct rmk_why *why);
 
-/* `id` is LIVE. `result` (a reference is taken) is kept while it is among the newest; NULL: nothing to keep,
- * asking again begins anew. */
+/* `id` is LIVE. `result` (a reference is taken) is kept while it is among the newest; NULL: nothing
+ * to keep, asking again begins anew. */
 void rmk_recall_end(struct rmk_recall *recall, const char *id, struct rmk_result *result);
 
 #endif

@@ -20,18 +20,19 @@ struct pack_job {
 static void convert_row(const struct rmk_cpu *cpu, const struct rmk_linear_source *source,
                         size_t row, enum rmk_dtype dtype, void *target)
 {
-    size_t first = row * source->ld;
+    size_t bytes = rmk_convert_bytes(source->dtype);
+    const char *from = (const char *)source->weight_host + row * source->ld * bytes;
+    bool aligned = (uintptr_t)from % bytes == 0;
 
     if (source->dtype == dtype) {
-        size_t bytes = rmk_convert_bytes(dtype);
-        memcpy(target, (const char *)source->weight_host + first * bytes, source->k * bytes);
-    } else if (dtype == RMK_F32 && source->dtype == RMK_BF16) {
-        cpu->loops->from_bf16((const uint16_t *)source->weight_host + first, target, source->k);
-    } else if (dtype == RMK_BF16 && source->dtype == RMK_F32) {
-        cpu->loops->to_bf16((const float *)source->weight_host + first, target, source->k);
+        memcpy(target, from, source->k * bytes);
+    } else if (dtype == RMK_F32 && source->dtype == RMK_BF16 && aligned) {
+        cpu->loops->from_bf16((const void *)from, target, source->k);
+    } else if (dtype == RMK_BF16 && source->dtype == RMK_F32 && aligned) {
+        cpu->loops->to_bf16((const void *)from, target, source->k);
     } else {
         for (size_t i = 0; i < source->k; i++) {
-            float value = rmk_convert_get(source->weight_host, source->dtype, first + i);
+            float value = rmk_convert_get(from, source->dtype, i);
             if (dtype == RMK_F32) {
                 ((float *)target)[i] = value;
             } else {

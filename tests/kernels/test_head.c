@@ -8,8 +8,9 @@
 
 #include "harness.h"
 
-/* Tokens are compared exactly, so the logits must be the same numbers on both sides: inputs are small whole numbers, whose
- * sums are exact in any order. Ties are then common, which is what the lowest-id rule is for. */
+/* Tokens are compared exactly, so the logits must be the same numbers on both sides: inputs are
+ * small whole numbers, whose sums are exact in any order. Ties are then common, which is what the
+ * lowest-id rule is for. */
 static struct array whole_numbers(struct pair *pair, size_t count)
 {
     float *values = calloc(count + 1, sizeof(*values));
@@ -60,10 +61,8 @@ enum {
 static void reserve_head(struct pair *pair)
 {
     reserve(pair,
-            &(struct rmk_reserve){.rows_max = M_MAX,
-                                  .inner_max = K,
-                                  .head_rows_max = M_MAX,
-                                  .vocab = VOCAB_MAX});
+            &(struct rmk_reserve){
+                .rows_max = M_MAX, .inner_max = K, .head_rows_max = M_MAX, .vocab = VOCAB_MAX});
 }
 
 struct call {
@@ -83,31 +82,18 @@ struct call {
 
 static void run(struct pair *pair, struct call *call)
 {
-    CHECK(pair->ref->ops->head(pair->ref,
-                               call->layer.ref,
-                               call->x.ref,
-                               call->guided ? call->un.ref : NULL,
-                               call->m,
-                               call->vocab_begin,
-                               call->vocab_all,
-                               call->suppressed,
-                               call->suppressed_count,
-                               call->rows,
-                               call->ref));
-    CHECK(pair->device->ops->head(pair->device,
-                                  call->layer.device,
-                                  call->x.device,
-                                  call->guided ? call->un.device : NULL,
-                                  call->m,
-                                  call->vocab_begin,
-                                  call->vocab_all,
-                                  call->suppressed,
-                                  call->suppressed_count,
-                                  call->rows,
-                                  call->device));
+    CHECK(pair->ref->ops->head(pair->ref, call->layer.ref, call->x.ref,
+                               call->guided ? call->un.ref : NULL, call->m, call->vocab_begin,
+                               call->vocab_all, call->suppressed, call->suppressed_count,
+                               call->rows, call->ref));
+    CHECK(pair->device->ops->head(pair->device, call->layer.device, call->x.device,
+                                  call->guided ? call->un.device : NULL, call->m, call->vocab_begin,
+                                  call->vocab_all, call->suppressed, call->suppressed_count,
+                                  call->rows, call->device));
 }
 
-/* Everything exact but the noise, which goes through log, and the sum, whose terms are fp32 exponentials. */
+/* Everything exact but the noise, which goes through log, and the sum, whose terms are fp32
+ * exponentials. */
 static void compare(const struct call *call)
 {
     for (uint32_t i = 0; i < call->m; i++) {
@@ -164,8 +150,11 @@ static void head_finds_maximum_lowest_id_and_sum_without_suppressed_ids(void **s
 static void all_suppressed_body(struct pair *pair)
 {
     static const int32_t suppressed[] = {7, 5, 6};
-    struct call call = {
-        .m = 2, .vocab_begin = 5, .vocab_all = 100, .suppressed = suppressed, .suppressed_count = 3};
+    struct call call = {.m = 2,
+                        .vocab_begin = 5,
+                        .vocab_all = 100,
+                        .suppressed = suppressed,
+                        .suppressed_count = 3};
 
     reserve_head(pair);
     call.layer = whole_layer(pair, 3, K, false);
@@ -253,17 +242,8 @@ static void shards_body(struct pair *pair)
                                            .n = counts[part],
                                            .k = K};
         CHECK(pair->device->ops->linear_create(pair->device, &source, &linears[part], &why));
-        CHECK(pair->device->ops->head(pair->device,
-                                      linears[part],
-                                      x.device,
-                                      NULL,
-                                      4,
-                                      begins[part],
-                                      N,
-                                      NULL,
-                                      0,
-                                      rows,
-                                      results[part]));
+        CHECK(pair->device->ops->head(pair->device, linears[part], x.device, NULL, 4, begins[part],
+                                      N, NULL, 0, rows, results[part]));
     }
     for (size_t i = 0; i < 4; i++) {
         const struct rmk_head_result *whole = &results[0][i];
@@ -273,8 +253,8 @@ static void shards_body(struct pair *pair)
         assert_int_equal(won->token, whole->token);
         assert_true(won->best == whole->best);
         assert_true(fmax(first->max, second->max) == whole->max);
-        double sum = first->sum * exp(first->max - whole->max) +
-                     second->sum * exp(second->max - whole->max);
+        double sum =
+            first->sum * exp(first->max - whole->max) + second->sum * exp(second->max - whole->max);
         assert_true(fabs(sum - whole->sum) <= 1e-6 * whole->sum);
     }
     for (size_t part = 0; part < 3; part++) {
@@ -302,17 +282,8 @@ static void nonfinite_body(struct pair *pair)
         x[2 * K + 5] = bad[b];
         call.layer = layer_random(pair, RMK_F32, 300, K, K, false);
         call.x = array_of(pair, pair->act, x, 4 * K);
-        CHECK(pair->device->ops->head(pair->device,
-                                      call.layer.device,
-                                      call.x.device,
-                                      NULL,
-                                      4,
-                                      0,
-                                      300,
-                                      NULL,
-                                      0,
-                                      call.rows,
-                                      call.device));
+        CHECK(pair->device->ops->head(pair->device, call.layer.device, call.x.device, NULL, 4, 0,
+                                      300, NULL, 0, call.rows, call.device));
         for (size_t i = 0; i < 4; i++) {
             assert_int_equal(call.device[i].nonfinite, i == 2);
         }

@@ -21,8 +21,7 @@ static void patches_body(struct pair *pair)
         for (size_t p = 0; p < (size_t)3 * tile * tile * 3; p++) {
             pixels[p] = (uint8_t)random_bits(pair);
         }
-        struct array y =
-            array_zero(pair, pair->act, (size_t)3 * side * side * 3 * patch * patch);
+        struct array y = array_zero(pair, pair->act, (size_t)3 * side * side * 3 * patch * patch);
         CHECK(pair->ref->ops->patches(pair->ref, pixels, 3, tile, patch, y.ref));
         CHECK(pair->device->ops->patches(pair->device, pixels, 3, tile, patch, y.device));
         for (size_t e = 0; e < y.count; e++) {
@@ -64,8 +63,11 @@ static void a_pixel_lands_in_its_patch_and_column(void **state)
 
 static void bilinear_body(struct pair *pair)
 {
-    static const uint32_t sizes[][5] = {
-        {27, 27, 14, 14, 40}, {1, 1, 3, 2, 5}, {54, 81, 40, 60, 17}, {5, 4, 2, 1, 3}, {3, 13, 9, 20, 16}};
+    static const uint32_t sizes[][5] = {{27, 27, 14, 14, 40},
+                                        {1, 1, 3, 2, 5},
+                                        {54, 81, 40, 60, 17},
+                                        {5, 4, 2, 1, 3},
+                                        {3, 13, 9, 20, 16}};
 
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         uint32_t h = sizes[i][0];
@@ -78,8 +80,8 @@ static void bilinear_body(struct pair *pair)
         struct array x = array_f32(pair, h * x_ld, 2.0F);
         struct array y = array_f32(pair, oh * y_ld, 0.0F);
         CHECK(pair->ref->ops->bilinear(pair->ref, x.ref, h, w, x_ld, y.ref, oh, ow, y_ld, c));
-        CHECK(pair->device->ops->bilinear(
-            pair->device, x.device, h, w, x_ld, y.device, oh, ow, y_ld, c));
+        CHECK(pair->device->ops->bilinear(pair->device, x.device, h, w, x_ld, y.device, oh, ow,
+                                          y_ld, c));
         expect_close(pair, "bilinear", &y, POINTWISE, 0);
     }
 }
@@ -102,8 +104,8 @@ static void pool_body(struct pair *pair)
             struct array x = array_f32(pair, (size_t)h * w * c, 2.0F);
             struct array y = array_zero(pair, RMK_F32, (size_t)(h / 2) * (w / 2) * c);
             CHECK(pair->ref->ops->pool2x2(pair->ref, x.ref, h, w, y.ref, c, maximum == 1));
-            CHECK(
-                pair->device->ops->pool2x2(pair->device, x.device, h, w, y.device, c, maximum == 1));
+            CHECK(pair->device->ops->pool2x2(pair->device, x.device, h, w, y.device, c,
+                                             maximum == 1));
             expect_close(pair, "pool2x2", &y, maximum == 1 ? EXACT : POINTWISE, 0);
         }
     }

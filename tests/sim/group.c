@@ -307,6 +307,10 @@ static void run_plan(struct sim *sim, struct sim_group *group, struct plan *plan
         }
         group->up_us = sim->now_us + sim_between(sim, 0, 2 * sim->limits.plan_timeout_us);
     }
+    if (sim_fault(sim, sim->chaos.fail_per_mille / 2)) {
+        refuse_plan(sim, group, plan, -1, RMK_EUNAVAILABLE); /* before it has closed anything */
+        return;
+    }
     for (uint32_t i = 0; i < plan->plan.close_count; i++) {
         group->slots[plan->closes[i]].used = false;
     }
@@ -420,6 +424,18 @@ static void pull_arrives(struct sim *sim, struct sim_event *event)
         sim_at(sim, sim->now_us + sim_link_delay(sim) + sim_link_delay(sim), pull_ends);
     end->payload = event->payload;
     event->payload = NULL;
+}
+
+void sim_group_check_idle(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->group_count; i++) {
+        const struct sim_group *group = &sim->groups[i];
+        if (group->alive && group->staged_count > 0) {
+            sim_fail(sim, SIM_WRONG,
+                     "group %u: features of %u pictures were staged and never released", i,
+                     group->staged_count);
+        }
+    }
 }
 
 static void release_arrives(struct sim *sim, struct sim_event *event)

@@ -5,6 +5,10 @@
 
 #include "tests/sim/sim.h"
 
+enum {
+    SEED_SECONDS_MAX = 5, /* usually one or two milliseconds */
+};
+
 static struct sim world;
 
 /* A broken invariant of the engine ends in abort(): say which seed it was, and end with our own
@@ -15,6 +19,16 @@ static void on_crash(int signal_number)
     sim_report(&world);
     (void)fflush(stderr);
     _exit(SIM_CRASH);
+}
+
+/* A step of the engine that never ends. */
+static void on_alarm(int signal_number)
+{
+    (void)signal_number;
+    (void)fprintf(stderr, "a seed takes more than %d seconds\n", SEED_SECONDS_MAX);
+    sim_report(&world);
+    (void)fflush(stderr);
+    _exit(SIM_LIVENESS);
 }
 
 static int usage(void)
@@ -38,6 +52,7 @@ struct totals {
 
 static void run_seed(uint64_t seed, bool trace, struct totals *totals)
 {
+    (void)alarm(SEED_SECONDS_MAX);
     sim_run_seed(seed, trace, &world);
     totals->asks += world.ask_count;
     totals->answers += world.answers;
@@ -105,6 +120,7 @@ int main(int argc, char **argv)
     }
     (void)signal(SIGABRT, on_crash);
     (void)signal(SIGSEGV, on_crash);
+    (void)signal(SIGALRM, on_alarm);
     if (script != NULL) {
         return sim_run_script(script, rewrite);
     }

@@ -305,6 +305,8 @@ void sim_group_form(struct sim *sim, uint32_t group);
 void sim_group_die(struct sim *sim, uint32_t group, bool told);
 void sim_group_act(struct sim *sim,
                    const struct rmk_action *action); /* RUN_STEP, PREFETCH, RELEASE, DISSOLVE */
+/* When all is over: nothing is staged for requests that have ended. */
+void sim_group_check_idle(struct sim *sim);
 
 void sim_vision_form(struct sim *sim, uint32_t vision);
 void sim_vision_die(struct sim *sim, uint32_t vision, bool told);

@@ -261,5 +261,8 @@ void sim_run_seed(uint64_t seed, bool print_trace, struct sim *sim)
     }
     sim_at(sim, 0, poke);
     sim_run_until_ended(sim, sim->chaos.until_us + 120000000);
+    while (sim_run_next(sim)) {
+    }
+    sim_group_check_idle(sim);
     sim_end(sim);
 }

@@ -11,6 +11,7 @@
 #include "common/clock.h"
 #include "common/limits.h"
 #include "common/log.h"
+#include "common/process.h"
 #include "model/safetensors.h"
 #include "model/spec.h"
 #include "model/tokenizer.h"
@@ -555,7 +556,7 @@ int rmk_text_serve(const struct rmk_text_serve_options *options)
     (void)uv_loop_init(&serve->loop);
     if (load_model(serve, &why) != RMK_OK) {
         rmk_log(RMK_LOG_ERROR, "text", "cannot load the model", "why=%s", why.text);
-        status = 78; /* EX_CONFIG */
+        status = RMK_EXIT_CONFIG;
         goto out;
     }
     rmk_runner_describe(serve->runner, plan, sizeof(plan));

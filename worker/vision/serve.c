@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/process.h"
 #include "model/safetensors.h"
 #include "model/spec.h"
 #include "model/tokenizer.h"
@@ -244,7 +245,7 @@ int rmk_vision_serve(const struct rmk_vision_serve_options *options)
     (void)uv_loop_init(&serve->loop);
     if (load_model(serve, &why) != RMK_OK) {
         rmk_log(RMK_LOG_ERROR, "vision", "cannot load the model", "why=%s", why.text);
-        status = 78; /* EX_CONFIG */
+        status = RMK_EXIT_CONFIG;
         goto out;
     }
     if (start(serve, &why) != RMK_OK) {

@@ -13,15 +13,13 @@
 #include <cmocka.h>
 
 #include "common/clock.h"
-
-enum { PATIENCE_MS = 60000 };
+#include "tests/support/loop.h"
 
 /* ---- the bench: a loop, a bridge, a server that does what a path says
  * ----------------------------- */
 
 struct bench {
-    uv_loop_t loop;
-    uv_timer_t guard;
+    struct test_loop loop;
     struct rmk_rpc *rpc;
     struct rmk_rpc_server *server;
     char address[64];
@@ -51,43 +49,6 @@ struct probe {
     char text[256];
     unsigned *countdown;
 };
-
-static void on_guard(uv_timer_t *timer)
-{
-    (void)timer;
-    (void)fprintf(stderr, "the test waited %d ms for something that did not come\n", PATIENCE_MS);
-    abort();
-}
-
-static void turn_until(struct bench *bench, const bool *flag)
-{
-    while (!*flag) {
-        (void)uv_run(&bench->loop, UV_RUN_ONCE);
-    }
-}
-
-#define turn_while(bench, condition)                                                               \
-    while (condition) {                                                                            \
-        (void)uv_run(&(bench)->loop, UV_RUN_ONCE);                                                 \
-    }
-
-static void on_pause_over(uv_timer_t *timer)
-{
-    *(bool *)timer->data = true;
-}
-
-static void turn_for_ms(struct bench *bench, uint64_t ms)
-{
-    bool over = false;
-    uv_timer_t timer;
-
-    (void)uv_timer_init(&bench->loop, &timer);
-    timer.data = &over;
-    (void)uv_timer_start(&timer, on_pause_over, ms, 0);
-    turn_until(bench, &over);
-    uv_close((uv_handle_t *)&timer, NULL);
-    (void)uv_run(&bench->loop, UV_RUN_NOWAIT);
-}
 
 /* ---- the server's side
  * ----------------------------------------------------------------------------- */
@@ -163,7 +124,7 @@ static void stream_three(struct rmk_rpc_call *call, struct rmk_bytes message, vo
 {
     note_message(call, message, context);
     for (int i = 0; i < 3; i++) {
-        char text[16];
+        char text[32];
         (void)snprintf(text, sizeof(text), "part %d", i);
         (void)rmk_rpc_call_send(call, rmk_bytes_text(text));
     }
@@ -223,11 +184,8 @@ static int set_up(void **state)
     struct rmk_why why = {0};
 
     assert_non_null(bench);
-    assert_int_equal(uv_loop_init(&bench->loop), 0);
-    assert_int_equal(uv_timer_init(&bench->loop, &bench->guard), 0);
-    assert_int_equal(uv_timer_start(&bench->guard, on_guard, PATIENCE_MS, 0), 0);
-    uv_unref((uv_handle_t *)&bench->guard);
-    assert_int_equal(rmk_rpc_create(&bench->loop, &bench->rpc, &why), RMK_OK);
+    test_loop_init(&bench->loop);
+    assert_int_equal(rmk_rpc_create(&bench->loop.loop, &bench->rpc, &why), RMK_OK);
     assert_int_equal(start_server(bench, "127.0.0.1:0", &big, &bench->server, &why), RMK_OK);
     assert_int_not_equal(rmk_rpc_server_port(bench->server), 0);
     (void)snprintf(bench->address, sizeof(bench->address), "127.0.0.1:%u",
@@ -236,20 +194,13 @@ static int set_up(void **state)
     return 0;
 }
 
-static void on_rpc_closed(void *context)
-{
-    ((struct bench *)context)->closed = true;
-}
-
 static int tear_down(void **state)
 {
     struct bench *bench = *state;
 
-    rmk_rpc_close(bench->rpc, on_rpc_closed, bench);
-    turn_until(bench, &bench->closed);
-    uv_close((uv_handle_t *)&bench->guard, NULL);
-    (void)uv_run(&bench->loop, UV_RUN_DEFAULT);
-    int status = uv_loop_close(&bench->loop); /* fails when a handle is left */
+    rmk_rpc_close(bench->rpc, test_loop_set, &bench->closed);
+    test_loop_while(&bench->loop, !bench->closed);
+    int status = test_loop_close(&bench->loop);
     free(bench);
     return status;
 }
@@ -327,7 +278,7 @@ static void unary_call_is_answered(void **state)
     assert_ptr_equal(rmk_rpc_call_context(probe.call), &probe);
     say(&probe, "hello");
     rmk_rpc_call_half_close(probe.call);
-    turn_until(bench, &probe.done);
+    test_loop_while(&bench->loop, !probe.done);
 
     assert_int_equal(probe.status, RMK_STATUS_OK);
     assert_int_equal(probe.messages, 1);
@@ -336,7 +287,7 @@ static void unary_call_is_answered(void **state)
     assert_non_null(strstr(bench->seen, " secret 7"));
     uint64_t now_us = rmk_clock_us();
     assert_in_range(bench->deadline_us, now_us, now_us + 30000000u);
-    turn_while(bench, bench->server_done == 0);
+    test_loop_while(&bench->loop, bench->server_done == 0);
     assert_int_equal(bench->server_status, RMK_STATUS_OK);
     assert_int_equal(bench->half_closes, 1);
 }
@@ -350,13 +301,13 @@ static void server_stream_arrives_in_order_with_its_status(void **state)
     call_on(channel, &probe, "/t.T/Stream", 0);
     say(&probe, "go");
     rmk_rpc_call_half_close(probe.call);
-    turn_until(bench, &probe.done);
+    test_loop_while(&bench->loop, !probe.done);
 
     assert_int_equal(probe.messages, 3);
     assert_string_equal(probe.first, "part 0");
     assert_string_equal(probe.last, "part 2");
     assert_int_equal(probe.status, RMK_STATUS_OK);
-    turn_while(bench, bench->server_done == 0);
+    test_loop_while(&bench->loop, bench->server_done == 0);
     assert_int_equal(bench->server_status, RMK_STATUS_OK);
 }
 
@@ -371,11 +322,11 @@ static void bidi_messages_go_back_and_forth(void **state)
         char text[32];
         (void)snprintf(text, sizeof(text), "ping %u", i);
         say(&probe, text);
-        turn_while(bench, probe.messages < i);
+        test_loop_while(&bench->loop, probe.messages < i);
         assert_string_equal(i == 1 ? probe.first : probe.last, text);
     }
     rmk_rpc_call_half_close(probe.call);
-    turn_until(bench, &probe.done);
+    test_loop_while(&bench->loop, !probe.done);
     assert_int_equal(probe.status, RMK_STATUS_OK);
     assert_int_equal(probe.messages, 200);
     assert_int_equal(bench->deadline_us, 0);
@@ -394,7 +345,7 @@ static void many_messages_queued_at_once_keep_their_order(void **state)
         say(&probe, text);
     }
     rmk_rpc_call_half_close(probe.call);
-    turn_until(bench, &probe.done);
+    test_loop_while(&bench->loop, !probe.done);
     assert_int_equal(probe.messages, 1000);
     assert_string_equal(probe.first, "number 0");
     assert_string_equal(probe.last, "number 999");
@@ -410,11 +361,11 @@ static void status_and_sentence_of_a_refusal_reach_the_client(void **state)
     call_on(channel, &probe, "/t.T/Refuse", 0);
     say(&probe, "please");
     rmk_rpc_call_half_close(probe.call);
-    turn_until(bench, &probe.done);
+    test_loop_while(&bench->loop, !probe.done);
     assert_int_equal(probe.status, RMK_STATUS_FAILED_PRECONDITION);
     assert_string_equal(probe.text, "not today: caf\xc3\xa9 100%");
     assert_int_equal(probe.messages, 0);
-    turn_while(bench, bench->server_done == 0);
+    test_loop_while(&bench->loop, bench->server_done == 0);
     assert_int_equal(bench->server_status, RMK_STATUS_FAILED_PRECONDITION);
 }
 
@@ -427,7 +378,7 @@ static void unknown_method_is_named(void **state)
     call_on(channel, &probe, "/t.T/Nothing", 0);
     say(&probe, "?");
     rmk_rpc_call_half_close(probe.call);
-    turn_until(bench, &probe.done);
+    test_loop_while(&bench->loop, !probe.done);
     assert_int_equal(probe.status, RMK_STATUS_UNIMPLEMENTED);
     assert_non_null(strstr(probe.text, "/t.T/Nothing"));
 }
@@ -441,7 +392,7 @@ static void empty_message_is_a_message(void **state)
     call_on(channel, &probe, "/t.T/Echo", 0);
     (void)rmk_rpc_call_send(probe.call, rmk_bytes_of(NULL, 0));
     rmk_rpc_call_half_close(probe.call);
-    turn_until(bench, &probe.done);
+    test_loop_while(&bench->loop, !probe.done);
     assert_int_equal(probe.status, RMK_STATUS_OK);
     assert_int_equal(probe.messages, 1);
     assert_int_equal(probe.bytes, 0);
@@ -464,7 +415,7 @@ static void thousand_calls_at_once_all_end(void **state)
         say(&probes[i], text);
         rmk_rpc_call_half_close(probes[i].call);
     }
-    turn_while(bench, left > 0);
+    test_loop_while(&bench->loop, left > 0);
     for (unsigned i = 0; i < COUNT; i++) {
         char text[32];
         (void)snprintf(text, sizeof(text), "call %u", i);
@@ -492,7 +443,7 @@ static void thirty_megabytes_arrive_whole(void **state)
     assert_false(rmk_rpc_call_send(probe.call, rmk_bytes_of(data, size)));
     free(data); /* the bytes were copied */
     rmk_rpc_call_half_close(probe.call);
-    turn_until(bench, &probe.done);
+    test_loop_while(&bench->loop, !probe.done);
     assert_int_equal(probe.status, RMK_STATUS_OK);
     assert_int_equal(probe.bytes, size);
     assert_int_equal(bench->server_bytes, size);
@@ -515,14 +466,14 @@ message_over_the_servers_limit_is_resource_exhausted_and_the_connection_lives(vo
     (void)rmk_rpc_call_send(big_probe.call, rmk_bytes_of(data, size));
     free(data);
     rmk_rpc_call_half_close(big_probe.call);
-    turn_until(bench, &big_probe.done);
+    test_loop_while(&bench->loop, !big_probe.done);
     assert_int_equal(big_probe.status, RMK_STATUS_RESOURCE_EXHAUSTED);
     assert_int_equal(bench->server_messages, 0);
     assert_int_equal(bench->half_closes, 0); /* a broken call is not "all was said" */
 
     say(&small_probe, "still here");
     rmk_rpc_call_half_close(small_probe.call);
-    turn_until(bench, &small_probe.done);
+    test_loop_while(&bench->loop, !small_probe.done);
     assert_int_equal(small_probe.status, RMK_STATUS_OK);
 }
 
@@ -539,13 +490,13 @@ static void message_over_the_senders_own_limit_ends_only_that_call(void **state)
     call_on(channel, &probe, "/t.T/Echo", 0);
     (void)rmk_rpc_call_send(probe.call, rmk_bytes_of(data, size));
     free(data);
-    turn_until(bench, &probe.done);
+    test_loop_while(&bench->loop, !probe.done);
     assert_int_equal(probe.status, RMK_STATUS_RESOURCE_EXHAUSTED);
 
     call_on(channel, &next, "/t.T/Echo", 0);
     say(&next, "small");
     rmk_rpc_call_half_close(next.call);
-    turn_until(bench, &next.done);
+    test_loop_while(&bench->loop, !next.done);
     assert_int_equal(next.status, RMK_STATUS_OK);
 }
 
@@ -560,7 +511,7 @@ static void paused_reader_stops_the_sender_and_resume_goes_on(void **state)
 
     assert_non_null(chunk);
     call_on(channel, &probe, "/t.T/Paused", 0);
-    turn_while(bench, bench->held == NULL);
+    test_loop_while(&bench->loop, bench->held == NULL);
     while (rmk_rpc_call_send(probe.call, rmk_bytes_of(chunk, CHUNK))) {
         sent++;
     }
@@ -568,17 +519,17 @@ static void paused_reader_stops_the_sender_and_resume_goes_on(void **state)
     for (sent++; sent < COUNT; sent++) {
         (void)rmk_rpc_call_send(probe.call, rmk_bytes_of(chunk, CHUNK));
     }
-    turn_for_ms(bench, 300);
+    test_loop_for_ms(&bench->loop, 300);
     assert_int_equal(bench->server_messages, 0);
     /* Flow control lets some of it go, but a sender cannot pour everything into a silent peer. */
     assert_in_range(rmk_rpc_call_queued_bytes(probe.call), CHUNK, CHUNK * COUNT);
 
     rmk_rpc_call_resume(bench->held);
     rmk_rpc_call_half_close(probe.call);
-    turn_while(bench, bench->half_closes == 0);
+    test_loop_while(&bench->loop, bench->half_closes == 0);
     assert_int_equal(bench->server_bytes, (size_t)CHUNK * COUNT);
     rmk_rpc_call_finish(bench->held, RMK_STATUS_OK, NULL);
-    turn_until(bench, &probe.done);
+    test_loop_while(&bench->loop, !probe.done);
     assert_int_equal(probe.status, RMK_STATUS_OK);
     free(chunk);
 }
@@ -593,18 +544,18 @@ static void writable_is_told_once_the_queue_has_drained(void **state)
 
     assert_non_null(chunk);
     call_on(channel, &probe, "/t.T/Hold", 0);
-    turn_while(bench, bench->held == NULL);
+    test_loop_while(&bench->loop, bench->held == NULL);
     rmk_rpc_call_pause(probe.call);
     for (int i = 0; i < COUNT; i++) { /* much more than flow control lets through unread */
         (void)rmk_rpc_call_send(bench->held, rmk_bytes_of(chunk, 1 << 20));
     }
-    turn_for_ms(bench, 200);
+    test_loop_for_ms(&bench->loop, 200);
     assert_false(bench->writable);
     rmk_rpc_call_resume(probe.call);
-    turn_until(bench, &bench->writable);
+    test_loop_while(&bench->loop, !bench->writable);
     assert_true(rmk_rpc_call_queued_bytes(bench->held) < RMK_RPC_QUEUE_BYTES / 2);
     rmk_rpc_call_finish(bench->held, RMK_STATUS_OK, NULL);
-    turn_until(bench, &probe.done);
+    test_loop_while(&bench->loop, !probe.done);
     assert_int_equal(probe.status, RMK_STATUS_OK);
     assert_int_equal(probe.messages, COUNT);
     free(chunk);
@@ -621,13 +572,13 @@ static void client_cancel_reaches_the_server_and_is_no_half_close(void **state)
 
     call_on(channel, &probe, "/t.T/Hold", 0);
     say(&probe, "begin");
-    turn_while(bench, bench->server_messages == 0);
+    test_loop_while(&bench->loop, bench->server_messages == 0);
     rmk_rpc_call_cancel(probe.call);
     rmk_rpc_call_cancel(probe.call); /* twice is once */
     assert_false(probe.done);        /* never inside the call */
-    turn_until(bench, &probe.done);
+    test_loop_while(&bench->loop, !probe.done);
     assert_int_equal(probe.status, RMK_STATUS_CANCELLED);
-    turn_while(bench, bench->server_done == 0);
+    test_loop_while(&bench->loop, bench->server_done == 0);
     assert_int_equal(bench->server_status, RMK_STATUS_CANCELLED);
     assert_int_equal(bench->half_closes, 0);
 }
@@ -640,7 +591,7 @@ static void cancel_before_anything_was_sent_ends_the_call(void **state)
 
     call_on(channel, &probe, "/t.T/Hold", 0);
     rmk_rpc_call_cancel(probe.call);
-    turn_until(bench, &probe.done);
+    test_loop_while(&bench->loop, !probe.done);
     assert_int_equal(probe.status, RMK_STATUS_CANCELLED);
 }
 
@@ -651,11 +602,11 @@ static void server_cancel_reaches_the_client(void **state)
     struct probe probe = {0};
 
     call_on(channel, &probe, "/t.T/Hold", 0);
-    turn_while(bench, bench->held == NULL);
+    test_loop_while(&bench->loop, bench->held == NULL);
     rmk_rpc_call_cancel(bench->held);
-    turn_until(bench, &probe.done);
+    test_loop_while(&bench->loop, !probe.done);
     assert_int_not_equal(probe.status, RMK_STATUS_OK);
-    turn_while(bench, bench->server_done == 0);
+    test_loop_while(&bench->loop, bench->server_done == 0);
     assert_int_equal(bench->server_status, RMK_STATUS_CANCELLED);
 }
 
@@ -667,9 +618,9 @@ static void deadline_ends_the_call_at_both_ends(void **state)
 
     call_on(channel, &probe, "/t.T/Hold", 200);
     say(&probe, "slow");
-    turn_until(bench, &probe.done);
+    test_loop_while(&bench->loop, !probe.done);
     assert_int_equal(probe.status, RMK_STATUS_DEADLINE_EXCEEDED);
-    turn_while(bench, bench->server_done == 0);
+    test_loop_while(&bench->loop, bench->server_done == 0);
     assert_int_equal(bench->server_status, RMK_STATUS_CANCELLED);
     assert_int_equal(bench->half_closes, 0);
 }
@@ -681,12 +632,12 @@ static void what_is_sent_after_the_end_is_ignored(void **state)
     struct probe probe = {0};
 
     call_on(channel, &probe, "/t.T/Hold", 0);
-    turn_while(bench, bench->held == NULL);
+    test_loop_while(&bench->loop, bench->held == NULL);
     (void)rmk_rpc_call_send(bench->held, rmk_bytes_text("before"));
     rmk_rpc_call_finish(bench->held, RMK_STATUS_OK, NULL);
     (void)rmk_rpc_call_send(bench->held, rmk_bytes_text("after"));
     rmk_rpc_call_finish(bench->held, RMK_STATUS_INTERNAL, "again");
-    turn_until(bench, &probe.done);
+    test_loop_while(&bench->loop, !probe.done);
     assert_int_equal(probe.status, RMK_STATUS_OK);
     assert_int_equal(probe.messages, 1);
     assert_string_equal(probe.first, "before");
@@ -701,7 +652,7 @@ static void metadata_that_cannot_be_sent_is_named(void **state)
 
     probe.call =
         rmk_rpc_channel_call(channel, "/t.T/Echo", 0, false, metadata, &probe_events, &probe);
-    turn_until(bench, &probe.done);
+    test_loop_while(&bench->loop, !probe.done);
     assert_int_equal(probe.status, RMK_STATUS_INVALID_ARGUMENT);
     assert_non_null(strstr(probe.text, "x-token"));
     assert_int_equal(bench->served, 0);
@@ -717,7 +668,7 @@ static void channel_destroyed_during_a_call_waits_for_it(void **state)
     rmk_rpc_channel_destroy(channel);
     say(&probe, "late");
     rmk_rpc_call_half_close(probe.call);
-    turn_until(bench, &probe.done);
+    test_loop_while(&bench->loop, !probe.done);
     assert_int_equal(probe.status, RMK_STATUS_OK);
     assert_string_equal(probe.first, "late");
 }
@@ -731,15 +682,15 @@ static void draining_server_finishes_open_calls_and_refuses_new_ones(void **stat
     struct probe late = {0};
 
     call_on(channel, &open, "/t.T/Hold", 0);
-    turn_while(bench, bench->held == NULL);
+    test_loop_while(&bench->loop, bench->held == NULL);
     rmk_rpc_server_drain(bench->server);
     rmk_rpc_server_drain(bench->server); /* twice is once */
     call_on(other, &late, "/t.T/Echo", 0);
-    turn_until(bench, &late.done);
+    test_loop_while(&bench->loop, !late.done);
     assert_int_equal(late.status, RMK_STATUS_UNAVAILABLE);
     (void)rmk_rpc_call_send(bench->held, rmk_bytes_text("to the end"));
     rmk_rpc_call_finish(bench->held, RMK_STATUS_OK, NULL);
-    turn_until(bench, &open.done);
+    test_loop_while(&bench->loop, !open.done);
     assert_int_equal(open.status, RMK_STATUS_OK);
     assert_string_equal(open.first, "to the end");
 }
@@ -755,10 +706,10 @@ static void close_with_everything_open_tells_every_call(void **state)
         call_on(channel, &probes[i], "/t.T/Hold", 0);
         say(&probes[i], "x");
     }
-    turn_while(bench, bench->server_messages < 8);
+    test_loop_while(&bench->loop, bench->server_messages < 8);
     call_on(channel, &unsent, "/t.T/Hold", 0);
-    rmk_rpc_close(bench->rpc, on_rpc_closed, bench);
-    turn_until(bench, &bench->closed);
+    rmk_rpc_close(bench->rpc, test_loop_set, &bench->closed);
+    test_loop_while(&bench->loop, !bench->closed);
     for (int i = 0; i < 8; i++) {
         assert_true(probes[i].done);
         assert_int_not_equal(probes[i].status, RMK_STATUS_OK);
@@ -769,7 +720,7 @@ static void close_with_everything_open_tells_every_call(void **state)
     /* For the tear-down. */
     struct rmk_why why = {0};
     bench->closed = false;
-    assert_int_equal(rmk_rpc_create(&bench->loop, &bench->rpc, &why), RMK_OK);
+    assert_int_equal(rmk_rpc_create(&bench->loop.loop, &bench->rpc, &why), RMK_OK);
 }
 
 /* ---- tests: connections
@@ -785,7 +736,7 @@ static void nothing_listening_is_unavailable_at_once(void **state)
     assert_int_equal(rmk_rpc_channel_create(bench->rpc, "127.0.0.1:1", NULL, &channel, &why),
                      RMK_OK);
     call_on(channel, &probe, "/t.T/Echo", 0);
-    turn_until(bench, &probe.done);
+    test_loop_while(&bench->loop, !probe.done);
     assert_int_equal(probe.status, RMK_STATUS_UNAVAILABLE);
 }
 
@@ -802,17 +753,17 @@ static void wait_for_ready_uses_a_server_that_comes_later(void **state)
     assert_int_equal(start_server(bench, "127.0.0.1:0", &big, &server, &why), RMK_OK);
     (void)snprintf(address, sizeof(address), "127.0.0.1:%u", rmk_rpc_server_port(server));
     rmk_rpc_server_drain(server);
-    turn_for_ms(bench, 50);
+    test_loop_for_ms(&bench->loop, 50);
 
     assert_int_equal(rmk_rpc_channel_create(bench->rpc, address, &big, &channel, &why), RMK_OK);
-    probe.call = rmk_rpc_channel_call(channel, "/t.T/Echo", PATIENCE_MS / 2, true, NULL,
+    probe.call = rmk_rpc_channel_call(channel, "/t.T/Echo", TEST_LOOP_PATIENCE_MS / 2, true, NULL,
                                       &probe_events, &probe);
     say(&probe, "patient");
     rmk_rpc_call_half_close(probe.call);
-    turn_for_ms(bench, 300);
+    test_loop_for_ms(&bench->loop, 300);
     assert_false(probe.done);
     assert_int_equal(start_server(bench, address, &big, &server, &why), RMK_OK);
-    turn_until(bench, &probe.done);
+    test_loop_while(&bench->loop, !probe.done);
     assert_int_equal(probe.status, RMK_STATUS_OK);
     assert_string_equal(probe.first, "patient");
 }
@@ -877,13 +828,14 @@ static int serve_until_killed(void)
     struct bench bench = {0};
     struct rmk_why why = {0};
 
-    if (uv_loop_init(&bench.loop) != 0 || rmk_rpc_create(&bench.loop, &bench.rpc, &why) != RMK_OK ||
+    if (uv_loop_init(&bench.loop.loop) != 0 ||
+        rmk_rpc_create(&bench.loop.loop, &bench.rpc, &why) != RMK_OK ||
         start_server(&bench, "127.0.0.1:0", &big, &bench.server, &why) != RMK_OK) {
         return 1;
     }
     (void)printf("127.0.0.1:%u\n", rmk_rpc_server_port(bench.server));
     (void)fflush(stdout);
-    return uv_run(&bench.loop, UV_RUN_DEFAULT);
+    return uv_run(&bench.loop.loop, UV_RUN_DEFAULT);
 }
 
 static void killed_peer_is_unavailable_soon(void **state)
@@ -899,15 +851,15 @@ static void killed_peer_is_unavailable_soon(void **state)
     assert_int_equal(rmk_rpc_channel_create(bench->rpc, address, &big, &channel, &why), RMK_OK);
     call_on(channel, &probe, "/t.T/Echo", 0);
     say(&probe, "alive?");
-    turn_while(bench, probe.messages == 0 && !probe.done);
+    test_loop_while(&bench->loop, probe.messages == 0 && !probe.done);
     assert_int_equal(probe.messages, 1);
     assert_int_equal(kill(child, SIGKILL), 0);
     assert_int_equal(waitpid(child, NULL, 0), child);
-    turn_until(bench, &probe.done);
+    test_loop_while(&bench->loop, !probe.done);
     assert_int_equal(probe.status, RMK_STATUS_UNAVAILABLE);
 
     call_on(channel, &next, "/t.T/Echo", 0);
-    turn_until(bench, &next.done);
+    test_loop_while(&bench->loop, !next.done);
     assert_int_equal(next.status, RMK_STATUS_UNAVAILABLE);
 }
 
@@ -923,10 +875,10 @@ static void stopped_peer_is_noticed_by_keepalive(void **state)
 
     assert_int_equal(rmk_rpc_channel_create(bench->rpc, address, &eager, &channel, &why), RMK_OK);
     call_on(channel, &probe, "/t.T/Hold", 0);
-    turn_for_ms(bench, 100);
+    test_loop_for_ms(&bench->loop, 100);
     assert_false(probe.done);
     assert_int_equal(kill(child, SIGSTOP), 0);
-    turn_until(bench, &probe.done);
+    test_loop_while(&bench->loop, !probe.done);
     assert_int_equal(probe.status, RMK_STATUS_UNAVAILABLE);
     assert_int_equal(kill(child, SIGKILL), 0);
     assert_int_equal(waitpid(child, NULL, 0), child);
@@ -947,11 +899,11 @@ static void quiet_stream_outlives_many_keepalive_pings(void **state)
     (void)snprintf(address, sizeof(address), "127.0.0.1:%u", rmk_rpc_server_port(server));
     assert_int_equal(rmk_rpc_channel_create(bench->rpc, address, &eager, &channel, &why), RMK_OK);
     call_on(channel, &probe, "/t.T/Echo", 0);
-    turn_for_ms(bench, 600); /* some thirty pings: more than any strike count */
+    test_loop_for_ms(&bench->loop, 600); /* some thirty pings: more than any strike count */
     assert_false(probe.done);
     say(&probe, "still connected");
     rmk_rpc_call_half_close(probe.call);
-    turn_until(bench, &probe.done);
+    test_loop_while(&bench->loop, !probe.done);
     assert_int_equal(probe.status, RMK_STATUS_OK);
 }
 
@@ -1025,7 +977,7 @@ static int call_with(struct bench *bench, const char *address,
     call_on(channel, &probe, "/t.T/Echo", 10000);
     say(&probe, "tls");
     rmk_rpc_call_half_close(probe.call);
-    turn_until(bench, &probe.done);
+    test_loop_while(&bench->loop, !probe.done);
     rmk_rpc_channel_destroy(channel);
     return probe.status;
 }

@@ -174,9 +174,9 @@ static void a_stop_is_followed_by_filling_the_gap_before_it_only(void **state)
     assert_int_equal(answer[1], 2);
 }
 
-/* A stop string that holds the mask token can match ahead of the open block. Then everything before
- * it is eligible, also beyond the block's end. */
-static void a_stop_beyond_the_block_opens_what_lies_before_it(void **state)
+/* A stop string that holds the mask token can match ahead of what is committed; here at the end of
+ * the open block, which is still filled, and the next one never entered. */
+static void a_stop_of_mask_tokens_matches_what_is_not_yet_committed(void **state)
 {
     static const int32_t tokens[] = {1, 2, 3, 4, 5, 6};
     static const int32_t stop_ids[] = {MASK, MASK, MASK};
@@ -306,7 +306,7 @@ int main(void)
         cmocka_unit_test(leftovers_of_an_earlier_block_compete_in_the_next),
         cmocka_unit_test(prompt_masks_compete_and_are_told_to_the_worker),
         cmocka_unit_test(a_stop_is_followed_by_filling_the_gap_before_it_only),
-        cmocka_unit_test(a_stop_beyond_the_block_opens_what_lies_before_it),
+        cmocka_unit_test(a_stop_of_mask_tokens_matches_what_is_not_yet_committed),
         cmocka_unit_test(settled_text_ends_before_the_first_mask),
         cmocka_unit_test(settled_text_holds_back_what_may_become_a_stop),
         cmocka_unit_test(settled_text_does_not_wait_for_a_stop_that_would_not_fit),

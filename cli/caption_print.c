@@ -1,0 +1,153 @@
+#include <stdio.h>
+
+#include "cli/caption.h"
+#include "cli/client.h"
+#include "cli/json_text.h"
+
+static json_t *images_json(const struct rmk_caption_job *job)
+{
+    json_t *list;
+
+    if (job->path_count == 1) {
+        return rmk_json_text(job->paths[0]);
+    }
+    list = json_array();
+    for (size_t i = 0; i < job->path_count; i++) {
+        (void)json_array_append_new(list, rmk_json_text(job->paths[i]));
+    }
+    return list;
+}
+
+static json_t *usage_json(const Remask__V1__Usage *usage)
+{
+    json_t *json = json_object();
+    const struct {
+        const char *name;
+        uint64_t value;
+    } numbers[] = {
+        {"prompt_rows", usage->prompt_rows},
+        {"image_rows", usage->image_rows},
+        {"image_tiles", usage->image_tiles},
+        {"completion_tokens", usage->completion_tokens},
+        {"forwards", usage->forwards},
+        {"recoveries", usage->recoveries},
+        {"queue_us", usage->queue_us},
+        {"encode_us", usage->encode_us},
+        {"first_commit_us", usage->first_commit_us},
+        {"compute_us", usage->compute_us},
+        {"total_us", usage->total_us},
+    };
+
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        (void)json_object_set_new(json, numbers[i].name,
+                                  json_integer((json_int_t)numbers[i].value));
+    }
+    (void)json_object_set_new(json, "restarted", json_boolean(usage->restarted));
+    (void)json_object_set_new(json, "profile", rmk_json_text(usage->profile));
+    (void)json_object_set_new(json, "numerics", rmk_json_text(usage->numerics));
+    return json;
+}
+
+static void print_result_json(const struct rmk_caption_job *job)
+{
+    static const Remask__V1__Usage no_usage = REMASK__V1__USAGE__INIT;
+    const Remask__V1__GenerateResult *result = job->result;
+    json_t *line = json_object();
+    json_t *ids = json_array();
+
+    for (size_t i = 0; i < result->n_ids; i++) {
+        (void)json_array_append_new(ids, json_integer(result->ids[i]));
+    }
+    (void)json_object_set_new(line, "image", images_json(job));
+    (void)json_object_set_new(line, "text", rmk_json_bytes(job->text));
+    (void)json_object_set_new(line, "ids", ids);
+    (void)json_object_set_new(line, "finish_reason", rmk_json_text(result->finish_reason));
+    (void)json_object_set_new(line, "usage",
+                              usage_json(result->usage != NULL ? result->usage : &no_usage));
+    (void)json_object_set_new(line, "request_id", rmk_json_text(result->request_id));
+    (void)json_object_set_new(line, "model", rmk_json_text(result->model));
+    rmk_json_print_line(line);
+}
+
+static void print_error(const struct rmk_caption_options *options,
+                        const struct rmk_caption_job *job)
+{
+    if (options->json) {
+        json_t *line = json_object();
+
+        (void)json_object_set_new(line, "image", images_json(job));
+        (void)json_object_set_new(line, "error",
+                                  json_pack("{s:s, s:o}", "code",
+                                            rmk_client_status_name(job->status), "message",
+                                            rmk_json_text(job->why.text)));
+        rmk_json_print_line(line);
+    } else if (job->begun) {
+        (void)printf("\n");
+    }
+    (void)fflush(stdout);
+    if (job->path_count == 1) {
+        (void)fprintf(stderr, "remask caption: %s: %s\n", job->paths[0], job->why.text);
+    } else {
+        (void)fprintf(stderr, "remask caption: %s\n", job->why.text);
+    }
+}
+
+static void print_timings(const Remask__V1__Usage *usage)
+{
+    (void)printf("  queue %.1f ms, encode %.1f ms, first commit %.1f ms, compute %.1f ms, total "
+                 "%.1f ms, %u forwards\n",
+                 (double)usage->queue_us / 1e3, (double)usage->encode_us / 1e3,
+                 (double)usage->first_commit_us / 1e3, (double)usage->compute_us / 1e3,
+                 (double)usage->total_us / 1e3, usage->forwards);
+}
+
+static void print_label(const struct rmk_caption_options *options,
+                        const struct rmk_caption_job *job)
+{
+    if (options->labelled) {
+        (void)printf("%s: ", job->paths[0]);
+    }
+}
+
+void rmk_caption_print_piece(const struct rmk_caption_options *options, struct rmk_caption_job *job,
+                             struct rmk_bytes text)
+{
+    if (text.size == 0) {
+        return;
+    }
+    if (options->json) {
+        json_t *line = json_object();
+
+        (void)json_object_set_new(line, "image", images_json(job));
+        (void)json_object_set_new(line, "delta", rmk_json_bytes(text));
+        rmk_json_print_line(line);
+        return;
+    }
+    if (!job->begun) {
+        print_label(options, job);
+        job->begun = true;
+    }
+    (void)fwrite(text.data, 1, text.size, stdout);
+    (void)fflush(stdout);
+}
+
+void rmk_caption_print(const struct rmk_caption_options *options, const struct rmk_caption_job *job)
+{
+    if (job->result == NULL) {
+        print_error(options, job);
+        return;
+    }
+    if (options->json) {
+        print_result_json(job);
+        return;
+    }
+    if (!job->begun) {
+        print_label(options, job);
+        (void)fwrite(job->text.data, 1, job->text.size, stdout);
+    }
+    (void)printf("\n");
+    if (options->timings && job->result->usage != NULL) {
+        print_timings(job->result->usage);
+    }
+    (void)fflush(stdout);
+}

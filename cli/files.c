@@ -1,0 +1,118 @@
+#include "cli/files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { FIRST_BYTES = 64 * 1024 };
+
+/* Grows as it reads: a pipe has no size. */
+static enum rmk_err read_all(int fd, size_t bytes_max, uint8_t **data, size_t *size,
+                             struct rmk_why *why)
+{
+    size_t capacity = 0;
+
+    for (;;) {
+        if (*size == capacity) {
+            size_t larger = capacity == 0 ? FIRST_BYTES : 2 * capacity;
+            uint8_t *fresh = realloc(*data, larger);
+            if (fresh == NULL) {
+                return rmk_fail(why, RMK_ELIMIT, "no memory for its %zu bytes", larger);
+            }
+            *data = fresh;
+            capacity = larger;
+        }
+        ssize_t got = read(fd, *data + *size, capacity - *size);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got < 0) {
+            return rmk_fail(why, errno == EISDIR ? RMK_EINVAL : RMK_EIO, "%s", strerror(errno));
+        }
+        if (got == 0) {
+            return *size > 0 ? RMK_OK : rmk_fail(why, RMK_EINVAL, "the file is empty");
+        }
+        *size += (size_t)got;
+        if (*size > bytes_max) {
+            return rmk_fail(why, RMK_ELIMIT, "the file is larger than %zu bytes", bytes_max);
+        }
+    }
+}
+
+enum rmk_err rmk_files_read(const char *path, size_t bytes_max, uint8_t **out_data,
+                            size_t *out_size, struct rmk_why *why)
+{
+    uint8_t *data = NULL;
+    size_t size = 0;
+    enum rmk_err err;
+    int fd;
+
+    do {
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+    } while (fd < 0 && errno == EINTR);
+    if (fd < 0) {
+        return rmk_fail(why, errno == ENOENT ? RMK_ENOTFOUND : RMK_EIO, "%s", strerror(errno));
+    }
+    RMK_TRY(read_all(fd, bytes_max, &data, &size, why));
+    *out_data = data;
+    *out_size = size;
+    data = NULL;
+out:
+    free(data);
+    (void)close(fd);
+    return err;
+}
+
+enum rmk_err rmk_paths_add(struct rmk_paths *paths, const char *path, struct rmk_why *why)
+{
+    if (paths->count == paths->capacity) {
+        size_t capacity = paths->capacity == 0 ? 16 : 2 * paths->capacity;
+        char **items = realloc(paths->items, capacity * sizeof(*items));
+        if (items == NULL) {
+            return rmk_fail(why, RMK_ELIMIT, "no memory for %zu paths", capacity);
+        }
+        paths->items = items;
+        paths->capacity = capacity;
+    }
+    char *copy = strdup(path);
+    if (copy == NULL) {
+        return rmk_fail(why, RMK_ELIMIT, "no memory for a path");
+    }
+    paths->items[paths->count++] = copy;
+    return RMK_OK;
+}
+
+enum rmk_err rmk_paths_add_stdin(struct rmk_paths *paths, struct rmk_why *why)
+{
+    char *line = NULL;
+    size_t capacity = 0;
+    ssize_t size;
+    enum rmk_err err = RMK_OK;
+
+    while ((size = getline(&line, &capacity, stdin)) >= 0) {
+        while (size > 0 && (line[size - 1] == '\n' || line[size - 1] == '\r')) {
+            line[--size] = '\0';
+        }
+        if (size > 0) {
+            RMK_TRY(rmk_paths_add(paths, line, why));
+        }
+    }
+    if (ferror(stdin)) {
+        err = rmk_fail(why, RMK_EIO, "standard input: %s", strerror(errno));
+    }
+out:
+    free(line);
+    return err;
+}
+
+void rmk_paths_deinit(struct rmk_paths *paths)
+{
+    for (size_t i = 0; i < paths->count; i++) {
+        free(paths->items[i]);
+    }
+    free(paths->items);
+    *paths = (struct rmk_paths){0};
+}

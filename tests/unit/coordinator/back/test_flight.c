@@ -1,0 +1,290 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <xxhash.h>
+
+#include "common/rpc/pack.h"
+#include "coordinator/back/back.h"
+#include "coordinator/back/flight.h"
+#include "coordinator/back/plan.h"
+#include "coordinator/front/intake.h"
+
+enum { PROMPT_ROWS = 12, VOCAB = 100 };
+
+/* One request: three ids, a picture of seven rows, two ids; eight positions, suffix of one. */
+static struct rmk_intake intake;
+static struct rmk_piece pieces[] = {
+    {.id_first = 0, .id_count = 3, .rows = 3},
+    {.item = 0, .rows = 7},
+    {.id_first = 3, .id_count = 2, .rows = 2},
+};
+static int32_t ids[] = {1, 2, 3, 4, 5};
+static const int32_t suffix[] = {9};
+static const uint32_t reads[] = {4, 12, 14};
+static const struct rmk_plan_update updates[] = {{.position = 13, .id = 42}};
+static const uint32_t closes[] = {3};
+static struct rmk_plan_row row;
+static struct rmk_plan plan;
+static const struct rmk_intake *const intakes[] = {&intake};
+
+static int setup(void **state)
+{
+    (void)state;
+    intake = (struct rmk_intake){
+        .submit = {.prompt_rows = PROMPT_ROWS,
+                   .gen_length = 8,
+                   .suffix = suffix,
+                   .suffix_count = 1},
+        .pieces = pieces,
+        .piece_count = 3,
+        .ids = ids,
+        .id_count = 5,
+    };
+    row = (struct rmk_plan_row){
+        .request = {.index = 5, .generation = 2},
+        .slot = 1,
+        .open = true,
+        .updates = updates,
+        .update_count = 1,
+        .reads = reads,
+        .read_count = 3,
+        .forward = 6,
+        .temperature = 0.5,
+        .cfg_scale = 1.5f,
+        .seed = 77,
+        .golden_noise = true,
+    };
+    plan = (struct rmk_plan){
+        .group = 0,
+        .epoch = 30,
+        .sequence = 4,
+        .closes = closes,
+        .close_count = 1,
+        .rows = &row,
+        .row_count = 1,
+    };
+    return 0;
+}
+
+static void a_packed_plan_says_everything_a_worker_needs(void **state)
+{
+    struct rmk_arena scratch = {0};
+    ProtobufCMessage *message = NULL;
+    const Remask__Cluster__V1__StepPlan *read;
+    size_t size;
+    uint8_t *packed = rmk_plan_pack(&plan, intakes, &scratch, &size);
+
+    (void)state;
+    assert_non_null(packed);
+    assert_int_equal(rmk_plan_hash(packed, size), XXH64(packed, size, 0));
+    assert_int_equal(rmk_unpack(&remask__cluster__v1__coordinator_message__descriptor,
+                                rmk_bytes_of(packed, size), &message, NULL),
+                     RMK_OK);
+    read = ((Remask__Cluster__V1__CoordinatorMessage *)message)->step_plan;
+    assert_int_equal(read->epoch, 30);
+    assert_int_equal(read->sequence, 4);
+    assert_int_equal(read->n_closes, 1);
+    assert_int_equal(read->closes[0], 3);
+
+    assert_int_equal(read->n_opens, 1);
+    assert_int_equal(read->opens[0]->slot, 1);
+    assert_int_equal(read->opens[0]->request, (uint64_t)2 << 32 | 5);
+    assert_int_equal(read->opens[0]->prompt_rows, PROMPT_ROWS);
+    assert_int_equal(read->opens[0]->gen_length, 8);
+    assert_int_equal(read->opens[0]->n_suffix, 1);
+    assert_int_equal(read->opens[0]->n_layout, 3);
+    assert_int_equal(read->opens[0]->layout[0]->n_ids, 3);
+    assert_int_equal(read->opens[0]->layout[1]->n_ids, 0);
+    assert_int_equal(read->opens[0]->layout[1]->rows, 7);
+    assert_int_equal(read->opens[0]->layout[2]->ids[1], 5);
+
+    assert_int_equal(read->n_rows, 1);
+    assert_int_equal(read->rows[0]->request, read->opens[0]->request);
+    assert_int_equal(read->rows[0]->update_positions[0], 13);
+    assert_int_equal(read->rows[0]->update_ids[0], 42);
+    assert_int_equal(read->rows[0]->n_reads, 3);
+    assert_int_equal(read->rows[0]->reads[2], 14);
+    assert_int_equal(read->rows[0]->forward, 6);
+    assert_int_equal(read->rows[0]->seed, 77);
+    assert_true(read->rows[0]->temperature == 0.5);
+    assert_true(read->rows[0]->cfg_scale == 1.5f);
+    assert_int_equal(read->rows[0]->noise, REMASK__CLUSTER__V1__NOISE_KIND__SPLITMIX_REFERENCE);
+    protobuf_c_message_free_unpacked(message, NULL);
+    free(packed);
+    rmk_arena_deinit(&scratch);
+}
+
+static void only_opened_rows_bring_their_prompt(void **state)
+{
+    struct rmk_arena scratch = {0};
+    ProtobufCMessage *message = NULL;
+    uint8_t *packed;
+    size_t size;
+
+    (void)state;
+    row.open = false;
+    packed = rmk_plan_pack(&plan, intakes, &scratch, &size);
+    assert_int_equal(rmk_unpack(&remask__cluster__v1__coordinator_message__descriptor,
+                                rmk_bytes_of(packed, size), &message, NULL),
+                     RMK_OK);
+    assert_int_equal(((Remask__Cluster__V1__CoordinatorMessage *)message)->step_plan->n_opens, 0);
+    assert_int_equal(((Remask__Cluster__V1__CoordinatorMessage *)message)->step_plan->n_rows, 1);
+    protobuf_c_message_free_unpacked(message, NULL);
+    free(packed);
+    rmk_arena_deinit(&scratch);
+}
+
+/* A right answer, for tests to spoil. */
+struct answer {
+    Remask__Cluster__V1__StepResult result;
+    Remask__Cluster__V1__RowResult row;
+    Remask__Cluster__V1__RowResult *rows[1];
+    int32_t tokens[3];
+    double confidences[3];
+};
+
+static void answer_init(struct answer *answer)
+{
+    remask__cluster__v1__step_result__init(&answer->result);
+    remask__cluster__v1__row_result__init(&answer->row);
+    answer->row.request = (uint64_t)2 << 32 | 5;
+    for (int i = 0; i < 3; i++) {
+        answer->tokens[i] = 10 + i;
+        answer->confidences[i] = 0.25 * (i + 1);
+    }
+    answer->row.n_tokens = 3;
+    answer->row.tokens = answer->tokens;
+    answer->row.n_confidences = 3;
+    answer->row.confidences = answer->confidences;
+    answer->rows[0] = &answer->row;
+    answer->result.n_rows = 1;
+    answer->result.rows = answer->rows;
+}
+
+static void a_right_answer_becomes_guesses_relative_to_the_prompts_end(void **state)
+{
+    struct rmk_flight flight = {0};
+    struct rmk_arena scratch = {0};
+    struct rmk_row_result *rows = NULL;
+    struct answer answer;
+
+    (void)state;
+    rmk_flight_begin(&flight, &plan, intakes, 1, 0);
+    row.reads = NULL; /* the engine's memory may be gone by now */
+    answer_init(&answer);
+    assert_int_equal(rmk_flight_read(&flight, &answer.result, VOCAB, &scratch, &rows, NULL),
+                     RMK_OK);
+    assert_int_equal(rows[0].request.index, 5);
+    assert_int_equal(rows[0].guess_count, 3);
+    assert_int_equal(rows[0].guesses[0].position, 4 - PROMPT_ROWS); /* a mask in the prompt */
+    assert_int_equal(rows[0].guesses[1].position, 0);
+    assert_int_equal(rows[0].guesses[2].position, 2);
+    assert_int_equal(rows[0].guesses[2].token, 12);
+    assert_true(rows[0].guesses[2].confidence == 0.75);
+    rmk_flight_deinit(&flight);
+    rmk_arena_deinit(&scratch);
+}
+
+static void a_poisoned_row_is_passed_on_unread(void **state)
+{
+    struct rmk_flight flight = {0};
+    struct rmk_arena scratch = {0};
+    struct rmk_row_result *rows = NULL;
+    struct answer answer;
+
+    (void)state;
+    rmk_flight_begin(&flight, &plan, intakes, 1, 0);
+    answer_init(&answer);
+    answer.row.poisoned = true;
+    answer.row.n_tokens = 0;
+    assert_int_equal(rmk_flight_read(&flight, &answer.result, VOCAB, &scratch, &rows, NULL),
+                     RMK_OK);
+    assert_true(rows[0].poisoned);
+    assert_int_equal(rows[0].guess_count, 0);
+    rmk_flight_deinit(&flight);
+    rmk_arena_deinit(&scratch);
+}
+
+static void spoil_rows(struct answer *answer)
+{
+    answer->result.n_rows = 0;
+}
+
+static void spoil_request(struct answer *answer)
+{
+    answer->row.request++;
+}
+
+static void spoil_token_count(struct answer *answer)
+{
+    answer->row.n_tokens = 2;
+}
+
+static void spoil_confidence_count(struct answer *answer)
+{
+    answer->row.n_confidences = 2;
+}
+
+static void spoil_token_negative(struct answer *answer)
+{
+    answer->tokens[1] = -1;
+}
+
+static void spoil_token_large(struct answer *answer)
+{
+    answer->tokens[2] = VOCAB;
+}
+
+static void answers_to_something_else_are_refused_in_words(void **state)
+{
+    static const struct {
+        void (*spoil)(struct answer *answer);
+        const char *part;
+    } cases[] = {
+        {spoil_rows, "0 rows, the plan had 1"},
+        {spoil_request, "about request 200000006"},
+        {spoil_token_count, "2 tokens and 3 confidences for 3 positions"},
+        {spoil_confidence_count, "3 tokens and 2 confidences for 3 positions"},
+        {spoil_token_negative, "token -1"},
+        {spoil_token_large, "token 100, the vocabulary has 100"},
+    };
+    struct rmk_flight flight = {0};
+    struct rmk_arena scratch = {0};
+
+    (void)state;
+    rmk_flight_begin(&flight, &plan, intakes, 1, 0);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct rmk_row_result *rows = NULL;
+        struct rmk_why why = {0};
+        struct answer answer;
+
+        answer_init(&answer);
+        cases[i].spoil(&answer);
+        assert_int_equal(rmk_flight_read(&flight, &answer.result, VOCAB, &scratch, &rows, &why),
+                         RMK_EINVAL);
+        assert_null(rows);
+        if (strstr(why.text, cases[i].part) == NULL) {
+            fail_msg("\"%s\" lacks \"%s\"", why.text, cases[i].part);
+        }
+    }
+    rmk_flight_deinit(&flight);
+    rmk_arena_deinit(&scratch);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(a_packed_plan_says_everything_a_worker_needs, setup),
+        cmocka_unit_test_setup(only_opened_rows_bring_their_prompt, setup),
+        cmocka_unit_test_setup(a_right_answer_becomes_guesses_relative_to_the_prompts_end, setup),
+        cmocka_unit_test_setup(a_poisoned_row_is_passed_on_unread, setup),
+        cmocka_unit_test_setup(answers_to_something_else_are_refused_in_words, setup),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
