@@ -80,7 +80,7 @@ struct tap {
 static __device__ __forceinline__ struct tap tap_of(uint32_t from, uint32_t to, uint32_t index)
 {
     float scale = (float)from / (float)to;
-    float source = ((float)index + 0.5F) * scale - 0.5F;
+    float source = fmaf((float)index + 0.5F, scale, -0.5F);
     struct tap tap;
 
     source = source < 0.0F ? 0.0F : source;
