@@ -98,11 +98,16 @@ static void on_died(struct rmk_child *child, int64_t status, int signal)
     char words[1280];
     char sentence[1536];
 
+    describe_death(child, status, signal, death, sizeof(death));
     if (cluster->phase >= RMK_UP_DRAINING) {
+        /* A worker that is still loading ends by the signal itself. */
+        if ((status != 0 || signal != 0) && signal != SIGTERM && cluster->status == 0) {
+            (void)fprintf(stderr, "remask up: %s while it was to stop\n", death);
+            cluster->status = RMK_EXIT_FAILURE;
+        }
         go_on_stopping(cluster);
         return;
     }
-    describe_death(child, status, signal, death, sizeof(death));
     if (cluster->phase < RMK_UP_READY && is_hopeless(cluster, child, status)) {
         rmk_child_last_words(child, words, sizeof(words));
         (void)snprintf(sentence, sizeof(sentence), "%s: %s", child->name, words);

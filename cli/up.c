@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -156,7 +157,9 @@ static void leave_terminal(struct rmk_cluster *cluster, int told_fd)
         (void)dup2(log, STDERR_FILENO);
         (void)close(log);
     }
-    (void)!write(told_fd, &good, 1);
+    if (write(told_fd, &good, 1) != 1) {
+        (void)raise(SIGTERM); /* nobody waits any more: whoever asked has changed his mind */
+    }
     (void)close(told_fd);
 }
 

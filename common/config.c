@@ -15,8 +15,7 @@ enum {
 
 static const char *const builtins[] = {"help", "version", "config", "print-config"};
 
-/* ---- finding a flag, or the nearest one --------------------------------------------------------
- */
+/* ---- finding a flag, or the nearest one ---------------------------------------------------- */
 
 static struct rmk_config_flag *find_flag(const struct rmk_config *config, const char *name,
                                          size_t name_size)
@@ -91,8 +90,7 @@ static enum rmk_err fail_unknown(const struct rmk_config *config, const char *na
     return RMK_EINVAL;
 }
 
-/* ---- values ------------------------------------------------------------------------------------
- */
+/* ---- values -------------------------------------------------------------------------------- */
 
 /* Sources are read from the weakest to the strongest; a stronger one replaces what was there. */
 static enum rmk_err set_flag(struct rmk_config_flag *flag, enum rmk_config_origin origin,
@@ -127,8 +125,7 @@ static enum rmk_err apply_defaults(struct rmk_config *config, struct rmk_why *wh
     return RMK_OK;
 }
 
-/* ---- the file ----------------------------------------------------------------------------------
- */
+/* ---- the file ------------------------------------------------------------------------------ */
 
 static enum rmk_err read_file(const char *path, char **out_text, struct rmk_why *why)
 {
@@ -229,8 +226,7 @@ out:
     return err;
 }
 
-/* ---- the environment ---------------------------------------------------------------------------
- */
+/* ---- the environment ----------------------------------------------------------------------- */
 
 static void env_name(const char *flag_name, char out[NAME_BYTES_MAX])
 {
@@ -277,8 +273,7 @@ static enum rmk_err apply_environment(struct rmk_config *config, char **environm
     return RMK_OK;
 }
 
-/* ---- the command line --------------------------------------------------------------------------
- */
+/* ---- the command line ---------------------------------------------------------------------- */
 
 /* One argument of the command line, or two when the value stands apart. */
 struct argument {
@@ -479,8 +474,7 @@ void rmk_config_deinit(struct rmk_config *config)
     config->file_text = NULL;
 }
 
-/* ---- speaking ----------------------------------------------------------------------------------
- */
+/* ---- speaking ------------------------------------------------------------------------------ */
 
 static void print_flag(const struct rmk_config_flag *flag)
 {

@@ -75,7 +75,7 @@ bool rmk_log_enabled(enum rmk_log_level level)
     return level >= settings.level;
 }
 
-/* ---- one line ------------------------------------------------------------------------------- */
+/* ---- one line ------------------------------------------------------------------------------ */
 
 static bool fits(const struct line *line, size_t size)
 {
@@ -232,8 +232,7 @@ static void append_end(struct line *line)
     append_tail(line, settings.format == RMK_LOG_JSON ? "}\n" : "\n");
 }
 
-/* ---- fields: a printf format whose value boundaries we know ------------------------------------
- */
+/* ---- fields: a printf format whose value boundaries we know -------------------------------- */
 
 struct value {
     char text[VALUE_BYTES_MAX];
@@ -404,8 +403,7 @@ static void append_fields(struct line *line, const char *fields, va_list *argume
     }
 }
 
-/* ---- writing -----------------------------------------------------------------------------------
- */
+/* ---- writing ------------------------------------------------------------------------------- */
 
 /* Never blocks for long: a pipe that nobody empties must not stop a server. Poll says "writable"
  * for a pipe when PIPE_BUF bytes fit, and a line is no longer than that. */

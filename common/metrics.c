@@ -77,8 +77,7 @@ void rmk_metrics_destroy(struct rmk_metrics *metrics)
     free(metrics);
 }
 
-/* ---- registration ------------------------------------------------------------------------------
- */
+/* ---- registration -------------------------------------------------------------------------- */
 
 static bool is_name(const char *name, const char *extra)
 {
@@ -202,8 +201,7 @@ struct rmk_histogram *rmk_metrics_histogram(struct rmk_metrics *metrics, const c
                                                bound_count);
 }
 
-/* ---- updates -----------------------------------------------------------------------------------
- */
+/* ---- updates ------------------------------------------------------------------------------- */
 
 static void add_double(_Atomic double *target, double value)
 {
@@ -250,8 +248,7 @@ void rmk_histogram_observe(struct rmk_histogram *histogram, double value)
     add_double(&series->value, value);
 }
 
-/* ---- Prometheus text ---------------------------------------------------------------------------
- */
+/* ---- Prometheus text ----------------------------------------------------------------------- */
 
 /* The shortest of the two forms that reads back as the same number: 0.1, not 0.10000000000000001.
  */

@@ -11,14 +11,9 @@
 #include <uv.h>
 
 #include "common/err.h"
+#include "common/rpc/secure.h"
 
 struct rmk_app;
-
-struct rmk_tls_files {
-    const char *certificate; /* PEM; NULL: plaintext */
-    const char *key;
-    const char *authority; /* client certificates are asked for and must come from it */
-};
 
 enum rmk_vision_need {
     RMK_VISION_NEED_AUTO = 0, /* if the model has a tower */

@@ -1,5 +1,4 @@
-/* A gRPC server on an address, secure by default: beyond loopback it needs TLS, or the operator's
- * word that it does not.
+/* A gRPC server on an address named by a flag, secure by default (common/rpc/secure.h).
  */
 #ifndef RMK_COORDINATOR_LISTEN_H
 #define RMK_COORDINATOR_LISTEN_H
@@ -13,6 +12,7 @@
 
 struct rmk_tls_files;
 
+
 struct rmk_listen_spec {
     const char *flag;    /* for sentences: "listen" */
     const char *address; /* HOST:PORT */
@@ -22,11 +22,7 @@ struct rmk_listen_spec {
     bool insecure;
 };
 
-/* Whether HOST of HOST:PORT can only be reached from this machine. */
-bool rmk_listen_is_loopback(const char *address);
-
-/* Errors: RMK_EINVAL (not secure, TLS files incomplete), RMK_EIO (a PEM file), and those of
- * rmk_rpc_server_create. */
+/* Errors: those of rmk_secure_load and of rmk_rpc_server_create, the flag named in front. */
 enum rmk_err rmk_listen(struct rmk_rpc *rpc, const struct rmk_listen_spec *spec,
                         const struct rmk_rpc_method *methods, size_t method_count,
                         struct rmk_rpc_server **out_server, struct rmk_why *why);

@@ -12,7 +12,6 @@
 #include "coordinator/app.h"
 
 enum {
-    EXIT_CONFIG = 78, /* sysexits.h: EX_CONFIG */
     EXIT_UNAVAILABLE = 69,
 };
 
@@ -53,7 +52,7 @@ static int exit_code(enum rmk_err err)
     case RMK_ENOTFOUND:
     case RMK_ECORRUPT:
     case RMK_EUNSUPPORTED:
-        return EXIT_CONFIG;
+        return RMK_EXIT_CONFIG;
     default:
         return EXIT_FAILURE;
     }

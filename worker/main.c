@@ -6,6 +6,7 @@
 #include "common/limits.h"
 #include "common/log.h"
 #include "common/process.h"
+#include "common/rpc/secure.h"
 #include "worker/spawn.h"
 #include "worker/text/serve.h"
 #include "worker/vision/serve.h"
@@ -77,30 +78,16 @@ static void fill_shared_flags(struct shared *shared, struct rmk_config_flag flag
     memcpy(flags, table, sizeof(table));
 }
 
-static bool is_loopback(const char *address)
+/* The text lives as long as the process. */
+static int load_security(const struct shared *shared, const char *address, struct rmk_rpc_options *rpc)
 {
-    return strncmp(address, "127.", 4) == 0 || strncmp(address, "localhost:", 10) == 0 ||
-           strncmp(address, "[::1]", 5) == 0 || strncmp(address, "unix:", 5) == 0;
-}
-
-/* PEM files become text that lives as long as the process. */
-static int load_security(const struct shared *shared, struct rmk_rpc_options *rpc)
-{
-    const char *const files[3] = {shared->tls_ca, shared->tls_cert, shared->tls_key};
-    const char **const targets[3] = {&rpc->tls_ca, &rpc->tls_cert, &rpc->tls_key};
+    const struct rmk_tls_files files = {
+        .certificate = shared->tls_cert, .key = shared->tls_key, .authority = shared->tls_ca};
     struct rmk_why why = {0};
 
     rpc->message_bytes_max = RMK_CLUSTER_MESSAGE_BYTES_MAX;
-    for (int i = 0; i < 3; i++) {
-        if (files[i] != NULL && rmk_process_read_text(files[i], targets[i], &why) != RMK_OK) {
-            (void)fprintf(stderr, "remask-worker: %s\n", why.text);
-            return RMK_EXIT_USAGE;
-        }
-    }
-    if (shared->tls_ca == NULL && !shared->insecure && !is_loopback(shared->coordinator)) {
-        (void)fprintf(stderr,
-                      "remask-worker: %s is beyond loopback: give --tls-ca, --tls-cert and --tls-key, or say --insecure\n",
-                      shared->coordinator);
+    if (rmk_secure_load(&files, address, true, shared->insecure, rpc, &why) != RMK_OK) {
+        (void)fprintf(stderr, "remask-worker: %s\n", why.text);
         return RMK_EXIT_USAGE;
     }
     return -1;
@@ -173,7 +160,7 @@ static int text_main(int argc, char **argv)
         goto out;
     }
     rmk_log_init((enum rmk_log_level)shared.log_level, (enum rmk_log_format)shared.log_format, "text");
-    status = load_security(&shared, &options.rpc);
+    status = load_security(&shared, shared.coordinator, &options.rpc);
     if (status >= 0) {
         goto out;
     }
@@ -250,14 +237,12 @@ static int vision_main(int argc, char **argv)
         goto out;
     }
     rmk_log_init((enum rmk_log_level)shared.log_level, (enum rmk_log_format)shared.log_format, "vision");
-    status = load_security(&shared, &options.rpc);
+    status = load_security(&shared, shared.coordinator, &options.rpc);
     if (status >= 0) {
         goto out;
     }
-    if (shared.tls_ca == NULL && !shared.insecure && !is_loopback(listen)) {
-        (void)fprintf(stderr,
-                      "remask-worker: --listen %s is beyond loopback: give --tls-ca, --tls-cert and --tls-key, or say --insecure\n",
-                      listen);
+    if (shared.tls_cert == NULL && !shared.insecure && !rmk_secure_is_loopback(listen)) {
+        (void)fprintf(stderr, "remask-worker: --listen %s is beyond this machine; give TLS files, or --insecure\n", listen);
         status = RMK_EXIT_USAGE;
         goto out;
     }

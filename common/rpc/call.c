@@ -96,8 +96,7 @@ static void start_batch(struct rmk_rpc_call *call, struct rmk_rpc_op *op, const 
     call->ops_pending++;
 }
 
-/* ---- birth and death ---------------------------------------------------------------------------
- */
+/* ---- birth and death ----------------------------------------------------------------------- */
 
 static struct rmk_rpc_call *create_call(struct rmk_rpc *rpc, grpc_call *core)
 {
@@ -195,8 +194,7 @@ static void on_close_complete(struct rmk_rpc_op *op, void *owner, bool ok)
     check_done(call);
 }
 
-/* ---- reading -----------------------------------------------------------------------------------
- */
+/* ---- reading ------------------------------------------------------------------------------- */
 
 static void deliver_message(struct rmk_rpc_call *call, grpc_byte_buffer *buffer)
 {
@@ -283,8 +281,7 @@ void rmk_rpc_call_resume(struct rmk_rpc_call *call)
     }
 }
 
-/* ---- sending -----------------------------------------------------------------------------------
- */
+/* ---- sending ------------------------------------------------------------------------------- */
 
 static void on_send_complete(struct rmk_rpc_op *op, void *owner, bool ok);
 
@@ -449,8 +446,7 @@ void rmk_rpc_call_cancel(struct rmk_rpc_call *call)
     rmk_assert(error == GRPC_CALL_OK);
 }
 
-/* ---- a server's call ----------------------------------------------------------------------------
- */
+/* ---- a server's call ----------------------------------------------------------------------- */
 
 /* Deadlines come on the core's clock; only the distance means something on ours. */
 static uint64_t deadline_of(gpr_timespec deadline)
@@ -494,8 +490,7 @@ void rmk_rpc_call_listen(struct rmk_rpc_call *call, const struct rmk_rpc_events 
     call->context = context;
 }
 
-/* ---- a client's call ----------------------------------------------------------------------------
- */
+/* ---- a client's call ----------------------------------------------------------------------- */
 
 /* Returns the key whose value cannot be sent, or NULL. */
 static const char *add_headers(struct rmk_rpc_call *call, const char *const *metadata)
@@ -552,8 +547,7 @@ struct rmk_rpc_call *rmk_rpc_call_start(struct rmk_rpc *rpc, grpc_call *core, ui
     return call;
 }
 
-/* ---- what a call knows --------------------------------------------------------------------------
- */
+/* ---- what a call knows --------------------------------------------------------------------- */
 
 void *rmk_rpc_call_context(const struct rmk_rpc_call *call)
 {

@@ -48,8 +48,7 @@ static void check_gone(struct rmk_http_metrics *http)
     free(http);
 }
 
-/* ---- one connection
- * ------------------------------------------------------------------------------ */
+/* ---- one connection ------------------------------------------------------------------------ */
 
 static void on_handle_closed(uv_handle_t *handle)
 {
@@ -157,8 +156,7 @@ static void answer_metrics(struct connection *connection, bool with_body)
     answer(connection, &what, with_body);
 }
 
-/* ---- the request
- * --------------------------------------------------------------------------------- */
+/* ---- the request --------------------------------------------------------------------------- */
 
 /* `line` is the first line without its end: METHOD SP PATH SP HTTP/1.x, printable ASCII. Cuts it
  * up. */
@@ -255,8 +253,7 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
     }
 }
 
-/* ---- the server
- * ---------------------------------------------------------------------------------- */
+/* ---- the server ---------------------------------------------------------------------------- */
 
 static void on_connection(uv_stream_t *listener, int status)
 {

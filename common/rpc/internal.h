@@ -42,8 +42,7 @@ void rmk_rpc_check_closed(struct rmk_rpc *rpc);
 void *rmk_rpc_op_tag(struct rmk_rpc_op *op, void *owner,
                      void (*complete)(struct rmk_rpc_op *op, void *owner, bool ok));
 
-/* ---- options.c ---------------------------------------------------------------------------------
- */
+/* ---- options.c ----------------------------------------------------------------------------- */
 
 /* Request metadata of one call of ours. */
 #define RMK_RPC_HEADERS_MAX 8
@@ -67,8 +66,7 @@ enum rmk_err rmk_rpc_server_credentials(const struct rmk_rpc_options *options,
 enum rmk_err rmk_rpc_channel_credentials(const struct rmk_rpc_options *options,
                                          grpc_channel_credentials **out, struct rmk_why *why);
 
-/* ---- call.c ------------------------------------------------------------------------------------
- */
+/* ---- call.c -------------------------------------------------------------------------------- */
 
 /* A call that has arrived; takes `core` and `metadata`. */
 struct rmk_rpc_call *rmk_rpc_call_accept(struct rmk_rpc *rpc, grpc_call *core,
@@ -90,8 +88,7 @@ void rmk_rpc_call_flush(struct rmk_rpc_call *call);
 struct rmk_rpc_call *rmk_rpc_call_of_dirty(struct rmk_list *link);
 struct rmk_rpc_call *rmk_rpc_call_of_link(struct rmk_list *link);
 
-/* ---- server.c, client.c -------------------------------------------------------------------------
- */
+/* ---- server.c, client.c -------------------------------------------------------------------- */
 
 /* Refuse new calls and cancel those that are open; the server frees itself when all is quiet. */
 void rmk_rpc_server_stop(struct rmk_list *link);

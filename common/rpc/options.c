@@ -23,8 +23,7 @@ enum {
     RESOLVE_MS_MIN = 1000,
 };
 
-/* ---- channel arguments -------------------------------------------------------------------------
- */
+/* ---- channel arguments --------------------------------------------------------------------- */
 
 static void add_integer(struct rmk_rpc_args *args, const char *key, int value)
 {
@@ -135,8 +134,7 @@ enum rmk_err rmk_rpc_address_check(const char *address, struct rmk_why *why)
     return RMK_OK;
 }
 
-/* ---- TLS ---------------------------------------------------------------------------------------
- */
+/* ---- TLS ----------------------------------------------------------------------------------- */
 
 /* The core notices bad PEM late or, on a client, as a connection that never comes up. So look
  * first. */

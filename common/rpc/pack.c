@@ -16,8 +16,7 @@ enum { MEMORY_FACTOR = 32 };
 #define MEMORY_BASE      ((size_t)1 << 20)
 #define MEMORY_EXTRA_MAX ((size_t)64 << 20)
 
-/* ---- the wire ----------------------------------------------------------------------------------
- */
+/* ---- the wire ------------------------------------------------------------------------------ */
 
 enum wire_type { VARINT = 0, FIXED64 = 1, LENGTH = 2, FIXED32 = 5 };
 
@@ -78,8 +77,7 @@ static bool read_field(struct rmk_bytes *rest, struct wire_field *out)
     return false; /* groups, which proto3 does not have, and numbers that are no type */
 }
 
-/* ---- the check ---------------------------------------------------------------------------------
- */
+/* ---- the check ----------------------------------------------------------------------------- */
 
 /* `messages[2].parts[0].text`, built from its end while errors go up. */
 struct path {
@@ -173,8 +171,7 @@ enum rmk_err rmk_pack_check(const ProtobufCMessageDescriptor *descriptor, struct
     return err;
 }
 
-/* ---- unpacking ---------------------------------------------------------------------------------
- */
+/* ---- unpacking ----------------------------------------------------------------------------- */
 
 struct budget {
     size_t left;
@@ -224,8 +221,7 @@ out:
     return err;
 }
 
-/* ---- packing ------------------------------------------------------------------------------------
- */
+/* ---- packing ------------------------------------------------------------------------------- */
 
 bool rmk_pack_send(struct rmk_rpc_call *call, const ProtobufCMessage *message)
 {

@@ -82,8 +82,7 @@ enum rmk_err rmk_err_of_status(int status)
     }
 }
 
-/* ---- the bridge --------------------------------------------------------------------------------
- */
+/* ---- the bridge ---------------------------------------------------------------------------- */
 
 void *rmk_rpc_op_tag(struct rmk_rpc_op *op, void *owner,
                      void (*complete)(struct rmk_rpc_op *op, void *owner, bool ok))

@@ -36,8 +36,7 @@ struct rmk_rpc_server {
     bool stopping;
 };
 
-/* ---- methods nobody serves ----------------------------------------------------------------------
- */
+/* ---- methods nobody serves ----------------------------------------------------------------- */
 
 static void ignore_message(struct rmk_rpc_call *call, struct rmk_bytes message, void *context)
 {
@@ -66,8 +65,7 @@ static void refuse_unknown(struct rmk_rpc_call *call, const char *path)
     rmk_rpc_call_finish(call, RMK_STATUS_UNIMPLEMENTED, text);
 }
 
-/* ---- accepting
- * ----------------------------------------------------------------------------------- */
+/* ---- accepting ----------------------------------------------------------------------------- */
 
 static void request_call(struct request *request);
 
@@ -150,8 +148,7 @@ static void request_call(struct request *request)
     server->requests_pending++;
 }
 
-/* ---- birth
- * --------------------------------------------------------------------------------------- */
+/* ---- birth --------------------------------------------------------------------------------- */
 
 /* The core only says that it could not bind; try again ourselves to learn why. */
 static const char *why_not_bound(const char *address)

@@ -163,17 +163,23 @@ void rmk_features_ready(struct rmk_engine *engine, const struct rmk_event_featur
     hold(engine, what.key, event->vision);
 }
 
-/* Why an encode came to nothing. */
+/* Why an encode came to nothing, and whose loss it is. */
 struct loss {
     enum rmk_err err;
     const char *why;
-    struct rmk_request_id blamed; /* charged; generation 0: everyone who waited for it */
+    enum {
+        CHARGE_ASKER = 0,
+        CHARGE_EVERYONE, /* who waited for it */
+        CHARGE_NOBODY,   /* the same event has charged the asker before */
+    } charge;
+    struct rmk_request_id asker;
     bool back_off;
 };
 
-/* The encode of `key` at `vision` is over without features. From the back, because those that fail
- * leave the queue. */
-static void lose_encode(struct rmk_engine *engine, const uint8_t key[32], uint32_t vision,
+/* The encode of `key` at `vision`, or with NULL all that were under way there, is over without
+ * features. One event is one loss, however many pictures of a request it concerns. From the back,
+ * because those that fail leave the queue. */
+static void lose_encode(struct rmk_engine *engine, const uint8_t *key, uint32_t vision,
                         const struct loss *loss)
 {
     for (uint32_t i = engine->queue.count; i > 0; i--) {
@@ -182,7 +188,7 @@ static void lose_encode(struct rmk_engine *engine, const uint8_t key[32], uint32
         for (uint32_t j = 0; request->stage == RMK_STAGE_ENCODING && j < request->item_count; j++) {
             struct rmk_request_item *item = &request->items[j];
             if (item->state == RMK_ITEM_ASKED && item->vision == vision &&
-                rmk_fleet_same_key(item->item.key, key)) {
+                (key == NULL || rmk_fleet_same_key(item->item.key, key))) {
                 item->state = RMK_ITEM_NEEDED;
                 item->avoid = vision;
                 affected = true;
@@ -195,13 +201,14 @@ static void lose_encode(struct rmk_engine *engine, const uint8_t key[32], uint32
             rmk_life_fail(engine, request, loss->err, loss->why);
             continue;
         }
-        bool blamed =
-            loss->blamed.generation == 0 || rmk_fleet_same_request(loss->blamed, request->id);
-        if (blamed && !rmk_life_charge(engine, request, loss->why)) {
+        bool charged =
+            loss->charge == CHARGE_EVERYONE ||
+            (loss->charge == CHARGE_ASKER && rmk_fleet_same_request(loss->asker, request->id));
+        if (charged && !rmk_life_charge(engine, request, loss->why)) {
             continue;
         }
         rmk_life_settle_in_queue(engine, request);
-        if (blamed && loss->back_off) {
+        if (charged && loss->back_off) {
             rmk_life_back_off(engine, request);
         }
     }
@@ -306,7 +313,7 @@ void rmk_features_failed(struct rmk_engine *engine, const struct rmk_event_featu
     struct loss loss = {
         .err = event->err,
         .why = event->why,
-        .blamed = ended.request,
+        .asker = ended.request,
         .back_off = true,
     };
     RMK_TRACE(engine, "encode-failed " RMK_REQ " item=%u vision=%u err=%s",
@@ -357,21 +364,19 @@ static void lose_fetches(struct rmk_engine *engine)
 static void lose_vision(struct rmk_engine *engine, uint32_t index)
 {
     struct rmk_vision *vision = &engine->fleet.visions[index];
-    struct rmk_job ended[RMK_VISION_JOBS_MAX];
-    uint32_t ended_count = 0;
-    struct loss loss = {.err = RMK_EUNAVAILABLE,
-                        .why = "the vision worker was lost while it encoded"};
+    struct loss loss = {
+        .err = RMK_EUNAVAILABLE,
+        .why = "the vision worker was lost while it encoded",
+        .charge = CHARGE_EVERYONE,
+    };
 
     for (uint32_t i = 0; i < RMK_VISION_JOBS_MAX; i++) {
         if (vision->jobs[i].busy) {
-            ended[ended_count++] = vision->jobs[i];
             end_job(engine, index, &vision->jobs[i]);
         }
     }
     rmk_fleet_vision_down(&engine->fleet, index);
-    for (uint32_t i = 0; i < ended_count; i++) {
-        lose_encode(engine, ended[i].what.key, index, &loss);
-    }
+    lose_encode(engine, NULL, index, &loss);
     for (uint32_t i = 0; i < engine->queue.count; i++) {
         struct rmk_request *request = &engine->requests[engine->queue.entries[i].request];
         if (request->item_count > 0) {
@@ -413,6 +418,8 @@ void rmk_features_vision_down(struct rmk_engine *engine, const struct rmk_event_
 void rmk_features_vision_due(struct rmk_engine *engine, uint32_t index)
 {
     struct rmk_vision *vision = &engine->fleet.visions[index];
+    struct rmk_request_id askers[RMK_VISION_JOBS_MAX];
+    uint32_t asker_count = 0;
 
     for (uint32_t i = 0; i < RMK_VISION_JOBS_MAX; i++) {
         struct rmk_job ended = vision->jobs[i];
@@ -422,8 +429,14 @@ void rmk_features_vision_due(struct rmk_engine *engine, uint32_t index)
         struct loss loss = {
             .err = RMK_EUNAVAILABLE,
             .why = "the vision worker did not encode in time",
-            .blamed = ended.request,
+            .asker = ended.request,
         };
+        for (uint32_t j = 0; j < asker_count; j++) {
+            if (rmk_fleet_same_request(askers[j], ended.request)) {
+                loss.charge = CHARGE_NOBODY;
+            }
+        }
+        askers[asker_count++] = ended.request;
         RMK_TRACE(engine, "encode-timeout " RMK_REQ " item=%u vision=%u", RMK_REQ_OF(ended.request),
                   ended.item, index);
         vision->suspect = true;

@@ -1,7 +1,7 @@
 /* What the bridge costs: round trips on one stream, unary calls in flight, large messages. Server
  * and client are two processes on this machine, plaintext over loopback.
  *
- *     bench_rpc [ROUNDS]
+ *     bench-rpc [ROUNDS]
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,8 +18,7 @@ enum { SMALL_BYTES = 256, FLIGHT = 64, CHUNK_BYTES = 2 << 20, LARGE_BYTES = 30 <
 
 static const struct rmk_rpc_options options = {.message_bytes_max = 64u << 20};
 
-/* ---- the server: every message is answered; large ones with a short word
- * ------------------------------ */
+/* ---- the server: every message is answered; large ones with a short word ------------------- */
 
 static void answer(struct rmk_rpc_call *call, struct rmk_bytes message, void *context)
 {
@@ -73,7 +72,7 @@ static pid_t start_server(char *address, size_t address_size)
     pid_t child = fork(); /* before gRPC starts here */
     if (child == 0) {
         (void)dup2(out[1], STDOUT_FILENO);
-        (void)execl("/proc/self/exe", "bench_rpc", "--serve", (char *)NULL);
+        (void)execl("/proc/self/exe", "bench-rpc", "--serve", (char *)NULL);
         _exit(127);
     }
     ssize_t size = read(out[0], address, address_size - 1);
@@ -82,8 +81,7 @@ static pid_t start_server(char *address, size_t address_size)
     return child;
 }
 
-/* ---- the client
- * --------------------------------------------------------------------------------------- */
+/* ---- the client ---------------------------------------------------------------------------- */
 
 struct run {
     uv_loop_t *loop;

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import tempfile
@@ -74,7 +75,7 @@ class Cluster:
             wait_until(self._ready, "the start of the cluster", START_SECONDS + 10)
         except Exception as error:
             text = self.read_logs()
-            self.__exit__(None, None, None)
+            self.__exit__(type(error), error, None)
             raise AssertionError(f"the cluster did not start: {error}\n{text}") from error
         return self
 
@@ -95,11 +96,16 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        for pid in self.seen:
-            if is_alive(pid):
-                os.kill(pid, signal.SIGKILL)
+        left = [pid for pid in self.seen if is_alive(pid)]
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        logs = self.read_logs()
         self.output.close()
         self.folder.cleanup()
+        if kind is None:
+            assert self.process.returncode == 0, f"remask up ended with status {self.process.returncode}\n{logs}"
+            assert not left, f"processes {left} outlived remask up\n{logs}"
+            assert not re.search(r"Sanitizer|runtime error:", logs), logs
 
     @property
     def state(self):

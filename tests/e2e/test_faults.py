@@ -11,7 +11,7 @@ from PIL import Image
 
 import api
 from api import pb
-from cluster import ROOT, Cluster, wait_until
+from cluster import ROOT, Cluster, is_alive, wait_until
 
 PROMPT = "Please describe the image in detail."
 SMALL = (ROOT / "tests" / "data" / "scenes" / "001.jpg").read_bytes()
@@ -124,6 +124,16 @@ def test_another_group_takes_over():
             results = [call.result() for call in calls]
         assert all(list(result.ids) == alone for result in results)
         wait_until(lambda: is_whole(client, 1, 1), "the return of the group", SECONDS)
+
+
+def test_a_killed_supervisor_takes_its_ranks_with_it_and_all_come_back(expected):
+    with Cluster(ranks=2) as cluster, api.Client(cluster.endpoint) as client:
+        ranks = [pid for name, pid in cluster.processes().items() if name.startswith("text g0/")]
+        assert len(ranks) == 2
+        result, _ = watch(client, cluster, large_picture(3), "text g0", "early")
+        assert list(result.ids) == expected[3]
+        assert not any(is_alive(pid) for pid in ranks)
+        assert result.usage.recoveries >= 1
 
 
 def test_a_killed_coordinator_comes_back_on_its_port_and_finds_its_workers():

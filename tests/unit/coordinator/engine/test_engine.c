@@ -234,6 +234,33 @@ static void a_request_gives_up_after_too_many_losses_of_its_own(void **state)
     assert_non_null(strstr(finish->finish.why, "gave up after 2 losses"));
 }
 
+/* retries_max is 1, and two pictures were being encoded: still one loss. */
+static void a_lost_worker_is_one_loss_however_many_pictures_it_had(void **state)
+{
+    struct rmk_item items[2] = {{.key = {1}, .rows = 1}, {.key = {2}, .rows = 1}};
+    struct rmk_submit asked = ask(1);
+    uint32_t encodes = 0;
+
+    (void)state;
+    asked.items = items;
+    asked.item_count = 2;
+    struct rmk_event up = {
+        .kind = RMK_EVENT_VISION_UP,
+        .vision = {.vision = 0, .epoch = 1, .parallel_max = 2},
+    };
+    door_step(&door, up);
+    door_submit(&door, &asked);
+    door_step(&door, (struct rmk_event){.kind = RMK_EVENT_VISION_DOWN,
+                                        .vision = {.vision = 0, .epoch = 1}});
+    assert_null(door_find(&door, RMK_ACTION_FINISH));
+    up.vision.epoch = 2;
+    door_step(&door, up);
+    for (uint32_t i = 0; i < door.actions.count; i++) {
+        encodes += door.actions.items[i].kind == RMK_ACTION_ENCODE;
+    }
+    assert_int_equal(encodes, 2);
+}
+
 static void waiting_without_a_group_never_fails_by_itself(void **state)
 {
     (void)state;
@@ -455,6 +482,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_poisoned_row_fails_its_request_only, begin, end),
         cmocka_unit_test_setup_teardown(a_request_gives_up_after_too_many_losses_of_its_own, begin,
                                         end),
+        cmocka_unit_test_setup_teardown(a_lost_worker_is_one_loss_however_many_pictures_it_had,
+                                        begin, end),
         cmocka_unit_test_setup_teardown(waiting_without_a_group_never_fails_by_itself, begin, end),
         cmocka_unit_test_setup_teardown(an_unanswered_plan_dissolves_the_group_at_its_deadline,
                                         begin, end),
