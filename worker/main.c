@@ -9,6 +9,7 @@
 #include "common/rpc/secure.h"
 #include "worker/spawn.h"
 #include "worker/text/serve.h"
+#include "worker/tp/comm.h"
 #include "worker/vision/serve.h"
 
 /* Flags that both roles share. */
@@ -35,6 +36,7 @@ static const char *const backends[] = {"cpu", "ref", "cuda", NULL};
 static const char *const dtypes[] = {"f32", "bf16", "f16", NULL};
 static const enum rmk_dtype dtype_values[] = {RMK_F32, RMK_BF16, RMK_F16};
 static const char *const load_formats[] = {"checkpoint", "dummy", NULL};
+static const char *const collectives[] = {"auto", "cpu", "nccl", NULL};
 
 enum { SHARED_FLAGS = 16 };
 
@@ -121,9 +123,11 @@ static int text_main(int argc, char **argv)
     uint64_t slots = 0;
     uint64_t rows_max = 0;
     uint64_t staging = 0;
+    int collective = 0;
+    const char *nccl = NULL;
     bool supervised = false;
     bool dry_run = false;
-    struct rmk_config_flag flags[SHARED_FLAGS + 10] = {{0}};
+    struct rmk_config_flag flags[SHARED_FLAGS + 12] = {{0}};
     const struct rmk_config_flag own[] = {
         {.name = "group", .kind = RMK_CONFIG_TEXT, .target = &group, .fallback = "g0", .argument = "NAME",
          .help = "ranks of one group share the name"},
@@ -141,6 +145,10 @@ static int text_main(int argc, char **argv)
          .argument = "N", .help = "longest sequence (prompt, generation, suffix); 0: from the model, at most 8192"},
         {.name = "staging-bytes", .kind = RMK_CONFIG_BYTES, .target = &staging, .fallback = "512MiB", .argument = "SIZE",
          .help = "features pulled ahead of their requests"},
+        {.name = "collectives", .kind = RMK_CONFIG_CHOICE, .target = &collective, .fallback = "auto", .choices = collectives,
+         .help = "how ranks add up: nccl between GPUs, cpu through shared memory (several ranks on one GPU too)"},
+        {.name = "nccl", .kind = RMK_CONFIG_TEXT, .target = &nccl, .argument = "FILE",
+         .help = "the NCCL library, when it is not the system's libnccl.so.2"},
         {.name = "supervised", .kind = RMK_CONFIG_SWITCH, .target = &supervised,
          .help = "this process is one rank of a supervisor (set by --local-ranks)"},
         {.name = "dry-run", .kind = RMK_CONFIG_SWITCH, .target = &dry_run, .help = "load, print the memory plan, leave"},
@@ -193,6 +201,10 @@ static int text_main(int argc, char **argv)
     options.load_dummy = shared.load_format == 1;
     options.dummy_seed = shared.seed;
     options.dry_run = dry_run;
+    options.collectives = collective > 0 ? collectives[collective] : NULL;
+    if (nccl != NULL) {
+        rmk_comm_nccl_library(nccl);
+    }
     status = rmk_text_serve(&options);
 out:
     rmk_config_deinit(&config);

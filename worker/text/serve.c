@@ -104,7 +104,13 @@ static void on_failed(void *context, const struct rmk_staging_item *item, enum r
 
 static const char *comm_kind(const struct serve *serve)
 {
-    return serve->options.size == 1 ? "self" : "cpu";
+    if (serve->options.size == 1) {
+        return "self";
+    }
+    if (serve->options.collectives != NULL) {
+        return serve->options.collectives;
+    }
+    return serve->device->info.stream != NULL ? "nccl" : "cpu";
 }
 
 static void abort_comm(struct serve *serve)
@@ -197,6 +203,7 @@ static void post_form(struct serve *serve, const struct rmk_comm_id *id)
         .epoch = serve->epoch,
         .message_bytes_max = (size_t)1 << 20,
         .form_timeout_ms = serve->form_timeout_ms,
+        .device = serve->device,
     };
     rmk_lane_post(serve->lane, &form->job);
 }

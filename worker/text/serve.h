@@ -21,6 +21,7 @@ struct rmk_text_serve_options {
     uint64_t staging_bytes_max;
     bool load_dummy;
     uint64_t dummy_seed;
+    const char *collectives;     /* kind of the group's communicator; NULL: nccl between GPUs, cpu else */
     bool dry_run;                /* load, print the plan of memory, leave */
     struct rmk_rpc_options rpc;
 };
