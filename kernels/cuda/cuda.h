@@ -20,19 +20,16 @@ extern "C" {
 #undef _Noreturn
 
 #include "kernels/cuda/shim.h"
+#include "kernels/cuda/sizes.h"
 
 struct rmk_gemm; /* cublasLt's handle, workspace and plans */
 
 constexpr uint32_t RMK_CUDA_BLOCK = 256; /* threads of a block where nothing else is said */
 
-constexpr uint32_t RMK_STAGING_PARTS = 8;
-constexpr size_t RMK_STAGING_PART_BYTES = 4 << 20;
-
-/* Logits of so many rows and columns exist at once. The cuts lie at fixed places of the vocabulary,
- * so that a row's sums do not depend on how many rows ride along. */
-constexpr uint32_t RMK_HEAD_ROWS = 256;
-constexpr uint32_t RMK_HEAD_COLUMNS = 16384;
-
+constexpr uint32_t RMK_STAGING_PARTS = RMK_CUDA_STAGING_PARTS;
+constexpr size_t RMK_STAGING_PART_BYTES = RMK_CUDA_STAGING_PART_BYTES;
+constexpr uint32_t RMK_HEAD_ROWS = RMK_CUDA_HEAD_ROWS;
+constexpr uint32_t RMK_HEAD_COLUMNS = RMK_CUDA_HEAD_COLUMNS;
 constexpr uint32_t RMK_HEAD_WIDTH_MAX = 512; /* of attention: its shared memory is sized by it */
 
 struct rmk_cuda {

@@ -12,7 +12,7 @@
 
 enum {
     PLANS_MAX = 128,
-    WORKSPACE_BYTES = 32 << 20,
+    WORKSPACE_BYTES = RMK_CUDA_WORKSPACE_BYTES,
 };
 
 struct plan {

@@ -17,6 +17,8 @@
 #include "model/tokenizer.h"
 #include "worker/attach.h"
 #include "worker/lane.h"
+#include "worker/text/exchange.h"
+#include "worker/text/memory_plan.h"
 #include "worker/text/plan.h"
 #include "worker/text/runner.h"
 #include "worker/text/staging.h"
@@ -436,6 +438,40 @@ static void on_signal(uv_signal_t *signal, int number)
     uv_close((uv_handle_t *)&serve->interrupt, NULL);
 }
 
+/* Said before anything is loaded; on a GPU also held to what is free there. */
+static enum rmk_err plan_memory(const struct serve *serve, const struct rmk_runner_options *runner,
+                                const struct rmk_checkpoint *checkpoint, struct rmk_why *why)
+{
+    const struct rmk_tensor *table =
+        checkpoint != NULL ? rmk_checkpoint_find(checkpoint, "model.embed_tokens.weight") : NULL;
+    const struct rmk_memory_ask ask = {
+        .text = &runner->spec->text,
+        .act = serve->device->info.act,
+        .stored = table != NULL ? table->dtype : RMK_BF16,
+        .cuda = !rmk_exchange_is_host(serve->device),
+        .rank = runner->rank,
+        .size = runner->size,
+        .slot_count = runner->slot_count,
+        .rows_max = runner->rows_max,
+        .step_rows_max = runner->step_rows_max,
+        .reads_max = runner->reads_max,
+        .kv_rows_max = runner->kv_rows_max,
+        .free_bytes = serve->device->info.memory_free_bytes,
+    };
+    const struct rmk_memory_plan plan = rmk_memory_plan_make(&ask);
+    char line[512];
+
+    rmk_memory_plan_describe(&plan, line, sizeof(line));
+    rmk_log(RMK_LOG_INFO, "text", "memory plan", "rank=%u/%u plan=%s", runner->rank, runner->size, line);
+    if (serve->options.dry_run) {
+        (void)printf("plan: %s\n", line);
+    }
+    if (ask.cuda && plan.total_bytes > plan.free_bytes) {
+        return rmk_fail(why, RMK_ELIMIT, "the model does not fit on the GPU: %s", line);
+    }
+    return RMK_OK;
+}
+
 static enum rmk_err load_model(struct serve *serve, struct rmk_why *why)
 {
     const struct rmk_text_serve_options *options = &serve->options;
@@ -477,6 +513,7 @@ static enum rmk_err load_model(struct serve *serve, struct rmk_why *why)
         .load_dummy = options->load_dummy,
         .dummy_seed = options->dummy_seed,
     };
+    RMK_TRY(plan_memory(serve, &runner, checkpoint, why));
     RMK_TRY(rmk_runner_create(&runner, &serve->runner, why));
 out:
     rmk_checkpoint_close(checkpoint);
