@@ -125,9 +125,10 @@ static int text_main(int argc, char **argv)
     uint64_t staging = 0;
     int collective = 0;
     const char *nccl = NULL;
+    uint64_t ranks_per_device = 0;
     bool supervised = false;
     bool dry_run = false;
-    struct rmk_config_flag flags[SHARED_FLAGS + 12] = {{0}};
+    struct rmk_config_flag flags[SHARED_FLAGS + 13] = {{0}};
     const struct rmk_config_flag own[] = {
         {.name = "group", .kind = RMK_CONFIG_TEXT, .target = &group, .fallback = "g0", .argument = "NAME",
          .help = "ranks of one group share the name"},
@@ -145,6 +146,8 @@ static int text_main(int argc, char **argv)
          .argument = "N", .help = "longest sequence (prompt, generation, suffix); 0: from the model, at most 8192"},
         {.name = "staging-bytes", .kind = RMK_CONFIG_BYTES, .target = &staging, .fallback = "512MiB", .argument = "SIZE",
          .help = "features pulled ahead of their requests"},
+        {.name = "ranks-per-device", .kind = RMK_CONFIG_UINT, .target = &ranks_per_device, .fallback = "1", .min = 1,
+         .max = RMK_TP_RANKS_MAX, .argument = "N", .help = "ranks that share a GPU; more than one need --collectives cpu"},
         {.name = "collectives", .kind = RMK_CONFIG_CHOICE, .target = &collective, .fallback = "auto", .choices = collectives,
          .help = "how ranks add up: nccl between GPUs, cpu through shared memory (several ranks on one GPU too)"},
         {.name = "nccl", .kind = RMK_CONFIG_TEXT, .target = &nccl, .argument = "FILE",
@@ -195,6 +198,7 @@ static int text_main(int argc, char **argv)
     options.rank = (uint32_t)rank;
     options.size = (uint32_t)size;
     options.device = device_options(&shared, (uint32_t)(rank % local_ranks), (uint32_t)local_ranks);
+    options.device.device_index = (uint32_t)(shared.device_index + rank % local_ranks / ranks_per_device);
     options.slot_count = (uint32_t)slots;
     options.rows_max = (uint32_t)rows_max;
     options.staging_bytes_max = staging;

@@ -25,9 +25,10 @@
 #else
 #include <cuda_runtime.h>
 
+/* clang-format off */
 #define RMK_LAUNCH(cuda, kernel, grid, block, shared_bytes, ...)                                   \
-    ((kernel) < < < (grid), (block), (shared_bytes), (cuda)->stream >>> (__VA_ARGS__),             \
-     cudaGetLastError())
+    ((kernel)<<<(grid), (block), (shared_bytes), (cuda)->stream>>>(__VA_ARGS__), cudaGetLastError())
+/* clang-format on */
 #define RMK_DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
 #define RMK_UNROLL               _Pragma("unroll")
 
