@@ -25,7 +25,9 @@ struct rmk_plugin {
 
 #define RMK_PLUGIN_SYMBOL "rmk_cuda_plugin"
 #define RMK_PLUGIN_ABI                                                                             \
-    ((uint32_t)(sizeof(struct rmk_ops) << 16 | sizeof(struct rmk_device) << 8 |                    \
+    ((uint32_t)(((sizeof(struct rmk_ops) * 257 + sizeof(struct rmk_device)) * 257 +                \
+                 sizeof(struct rmk_linear_source)) *                                               \
+                    257 +                                                                          \
                 sizeof(struct rmk_device_options)))
 
 /* plugin.c: load the plugin at `path`, or beside the executable when it is NULL. It stays loaded.

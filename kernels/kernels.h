@@ -69,6 +69,8 @@ struct rmk_linear_source {
     uint32_t n;
     uint32_t k;
     const float *bias_host; /* [n] or NULL */
+    /* Instead of weight_host, dense, on devices that have `dummy`: what it made. */
+    const void *weight_device;
 };
 
 /* One request's stretch of rows: `row_count` query rows from `row_begin`, against `kv_count` keys
@@ -228,6 +230,14 @@ struct rmk_ops {
                          const int32_t *suppressed_host, uint32_t suppressed_count,
                          const struct rmk_head_row *rows_host,
                          struct rmk_head_result *results_host);
+
+    /* -- weights for benchmarks
+     * ----------------------------------------------------------------------------------------------------------
+     */
+    /* y bf16 [rows, columns] = the dummy values (worker/text/weights.h) of `seed` number
+     * first + row * stride + column. NULL on devices of the host, where the caller makes them. */
+    enum rmk_err (*dummy)(struct rmk_device *, uint64_t seed, uint64_t first, uint64_t stride,
+                          uint32_t rows, uint32_t columns, uint16_t *y);
 };
 
 /* Every backend's device begins with this; the rest is its own. */

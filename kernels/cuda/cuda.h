@@ -125,6 +125,9 @@ void rmk_cuda_linear_destroy(struct rmk_device *device, struct rmk_linear *linea
 enum rmk_err rmk_cuda_linear(struct rmk_device *device, const struct rmk_linear *linear,
                              const void *x, uint32_t m, void *y, enum rmk_dtype y_dtype);
 
+enum rmk_err rmk_cuda_dummy(struct rmk_device *device, uint64_t seed, uint64_t first,
+                            uint64_t stride, uint32_t rows, uint32_t columns, uint16_t *y);
+
 /* y[m, count] fp32 = x W[begin, begin + count)^T + b: a stretch of a head's columns. */
 enum rmk_err rmk_cuda_columns(struct rmk_cuda *cuda, const struct rmk_linear *linear,
                               uint32_t begin, uint32_t count, const void *x, uint32_t m, float *y);

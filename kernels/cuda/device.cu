@@ -172,6 +172,7 @@ static const struct rmk_ops ops = {
     .bilinear = rmk_cuda_bilinear,
     .pool2x2 = rmk_cuda_pool2x2,
     .head = rmk_cuda_head,
+    .dummy = rmk_cuda_dummy,
 };
 
 static void destroy(struct rmk_device *device)

@@ -1,4 +1,5 @@
 #include "kernels/cuda/gemm.h"
+#include "kernels/cuda/noise.h"
 #include "kernels/cuda/number.h"
 
 #include <stdlib.h>
@@ -83,8 +84,14 @@ static enum rmk_err fill(struct rmk_cuda *cuda, const struct rmk_linear_source *
 
     RMK_PASS(rmk_cuda_enter(cuda));
     RMK_CUDA(cuda, cudaMalloc(&linear->weight, (size_t)source->n * source->k * act + 1));
-    RMK_PASS(upload_rows(cuda, source->weight_host, source->dtype, source->n, source->k, source->ld,
-                         linear->weight));
+    if (source->weight_device != NULL) {
+        rmk_assert(source->dtype == RMK_BF16 && source->ld == source->k);
+        RMK_PASS(convert_from<rmk_bf16>(cuda, cuda->device.info.act, source->weight_device,
+                                        linear->weight, (size_t)source->n * source->k));
+    } else {
+        RMK_PASS(upload_rows(cuda, source->weight_host, source->dtype, source->n, source->k,
+                             source->ld, linear->weight));
+    }
     if (source->bias_host == NULL) {
         return RMK_OK;
     }
@@ -94,6 +101,37 @@ static enum rmk_err fill(struct rmk_cuda *cuda, const struct rmk_linear_source *
                  ->device.ops->upload(&cuda->device, linear->bias, source->bias_host,
                                       (size_t)source->n * sizeof(float)));
     return upload_rows(cuda, source->bias_host, RMK_F32, 1, source->n, source->n, linear->bias_act);
+}
+
+/* worker/text/weights.c's dummy_bits; its test compares. */
+__global__ void __launch_bounds__(RMK_CUDA_BLOCK)
+    dummy_kernel(uint64_t seed, uint64_t first, uint64_t stride, uint32_t columns, rmk_bf16 *y,
+                 size_t count)
+{
+    size_t i = (size_t)blockIdx.x * RMK_CUDA_BLOCK + threadIdx.x;
+
+    if (i < count) {
+        const uint64_t bits = rmk_cuda_splitmix(seed, first + i / columns * stride + i % columns);
+        const int64_t sum = (int64_t)(bits & 0xffff) + (int64_t)(bits >> 16 & 0xffff) +
+                            (int64_t)(bits >> 32 & 0xffff) + (int64_t)(bits >> 48) - 2 * 65535;
+        y[i] = rmk_narrow<rmk_bf16>((float)sum * (0.02F * 1.7320508F / 65536.0F));
+    }
+}
+
+enum rmk_err rmk_cuda_dummy(struct rmk_device *device, uint64_t seed, uint64_t first,
+                            uint64_t stride, uint32_t rows, uint32_t columns, uint16_t *y)
+{
+    struct rmk_cuda *cuda = rmk_cuda_of(device);
+    const size_t count = (size_t)rows * columns;
+
+    if (count == 0) {
+        return RMK_OK;
+    }
+    RMK_PASS(rmk_cuda_enter(cuda));
+    RMK_CUDA(cuda, RMK_LAUNCH(cuda, dummy_kernel, dim3(rmk_cuda_blocks(count, RMK_CUDA_BLOCK)),
+                              dim3(RMK_CUDA_BLOCK), 0, seed, first, stride, columns, (rmk_bf16 *)y,
+                              count));
+    return RMK_OK;
 }
 
 static struct rmk_product product_of(const struct rmk_linear *linear, uint32_t m,
