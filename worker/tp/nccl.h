@@ -1,5 +1,5 @@
 /* The part of NCCL's interface (2.28) that we call, from a library found at run time: a CPU build
- * needs neither its header nor the library. tests/unit/worker/tp/test_nccl.c compares this with
+ * needs neither its header nor the library. tests/unit/worker/tp/nccl_header.c compares this with
  * nccl.h where there is one. Private to this folder. */
 #ifndef RMK_WORKER_TP_NCCL_H
 #define RMK_WORKER_TP_NCCL_H
