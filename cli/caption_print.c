@@ -18,52 +18,16 @@ static json_t *images_json(const struct rmk_caption_job *job)
     return list;
 }
 
-static json_t *usage_json(const Remask__V1__Usage *usage)
-{
-    json_t *json = json_object();
-    const struct {
-        const char *name;
-        uint64_t value;
-    } numbers[] = {
-        {"prompt_rows", usage->prompt_rows},
-        {"image_rows", usage->image_rows},
-        {"image_tiles", usage->image_tiles},
-        {"completion_tokens", usage->completion_tokens},
-        {"forwards", usage->forwards},
-        {"recoveries", usage->recoveries},
-        {"queue_us", usage->queue_us},
-        {"encode_us", usage->encode_us},
-        {"first_commit_us", usage->first_commit_us},
-        {"compute_us", usage->compute_us},
-        {"total_us", usage->total_us},
-    };
-
-    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
-        (void)json_object_set_new(json, numbers[i].name,
-                                  json_integer((json_int_t)numbers[i].value));
-    }
-    (void)json_object_set_new(json, "restarted", json_boolean(usage->restarted));
-    (void)json_object_set_new(json, "profile", rmk_json_text(usage->profile));
-    (void)json_object_set_new(json, "numerics", rmk_json_text(usage->numerics));
-    return json;
-}
-
 static void print_result_json(const struct rmk_caption_job *job)
 {
-    static const Remask__V1__Usage no_usage = REMASK__V1__USAGE__INIT;
-    const Remask__V1__GenerateResult *result = job->result;
+    const Remask__V1__GenerateResult *result = job->answer.result;
     json_t *line = json_object();
-    json_t *ids = json_array();
 
-    for (size_t i = 0; i < result->n_ids; i++) {
-        (void)json_array_append_new(ids, json_integer(result->ids[i]));
-    }
     (void)json_object_set_new(line, "image", images_json(job));
-    (void)json_object_set_new(line, "text", rmk_json_bytes(job->text));
-    (void)json_object_set_new(line, "ids", ids);
+    (void)json_object_set_new(line, "text", rmk_json_bytes(job->answer.text));
+    (void)json_object_set_new(line, "ids", rmk_answer_ids_json(&job->answer));
     (void)json_object_set_new(line, "finish_reason", rmk_json_text(result->finish_reason));
-    (void)json_object_set_new(line, "usage",
-                              usage_json(result->usage != NULL ? result->usage : &no_usage));
+    (void)json_object_set_new(line, "usage", rmk_answer_usage_json(&job->answer));
     (void)json_object_set_new(line, "request_id", rmk_json_text(result->request_id));
     (void)json_object_set_new(line, "model", rmk_json_text(result->model));
     rmk_json_print_line(line);
@@ -78,27 +42,28 @@ static void print_error(const struct rmk_caption_options *options,
         (void)json_object_set_new(line, "image", images_json(job));
         (void)json_object_set_new(line, "error",
                                   json_pack("{s:s, s:o}", "code",
-                                            rmk_client_status_name(job->status), "message",
-                                            rmk_json_text(job->why.text)));
+                                            rmk_client_status_name(job->answer.status), "message",
+                                            rmk_json_text(job->answer.why.text)));
         rmk_json_print_line(line);
     } else if (job->begun) {
         (void)printf("\n");
     }
     (void)fflush(stdout);
     if (job->path_count == 1) {
-        (void)fprintf(stderr, "remask caption: %s: %s\n", job->paths[0], job->why.text);
+        (void)fprintf(stderr, "remask caption: %s: %s\n", job->paths[0], job->answer.why.text);
     } else {
-        (void)fprintf(stderr, "remask caption: %s\n", job->why.text);
+        (void)fprintf(stderr, "remask caption: %s\n", job->answer.why.text);
     }
 }
 
 static void print_timings(const Remask__V1__Usage *usage)
 {
     (void)printf("  queue %.1f ms, encode %.1f ms, first commit %.1f ms, compute %.1f ms, total "
-                 "%.1f ms, %u forwards\n",
+                 "%.1f ms, %u forwards (%s, %.2f tokens each)\n",
                  (double)usage->queue_us / 1e3, (double)usage->encode_us / 1e3,
                  (double)usage->first_commit_us / 1e3, (double)usage->compute_us / 1e3,
-                 (double)usage->total_us / 1e3, usage->forwards);
+                 (double)usage->total_us / 1e3, usage->forwards, usage->profile,
+                 usage->tokens_per_forward);
 }
 
 static void print_label(const struct rmk_caption_options *options,
@@ -133,7 +98,7 @@ void rmk_caption_print_piece(const struct rmk_caption_options *options, struct r
 
 void rmk_caption_print(const struct rmk_caption_options *options, const struct rmk_caption_job *job)
 {
-    if (job->result == NULL) {
+    if (job->answer.result == NULL) {
         print_error(options, job);
         return;
     }
@@ -143,11 +108,11 @@ void rmk_caption_print(const struct rmk_caption_options *options, const struct r
     }
     if (!job->begun) {
         print_label(options, job);
-        (void)fwrite(job->text.data, 1, job->text.size, stdout);
+        (void)fwrite(job->answer.text.data, 1, job->answer.text.size, stdout);
     }
     (void)printf("\n");
-    if (options->timings && job->result->usage != NULL) {
-        print_timings(job->result->usage);
+    if (options->timings && job->answer.result->usage != NULL) {
+        print_timings(job->answer.result->usage);
     }
     (void)fflush(stdout);
 }

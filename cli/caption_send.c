@@ -1,13 +1,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "cli/caption.h"
 #include "cli/cli.h"
 #include "cli/client.h"
-#include "cli/wire.h"
 
 enum { SIGNAL_COUNT = 2 };
 
@@ -15,9 +13,10 @@ struct sender;
 
 /* A job under way. */
 struct flight {
+    struct rmk_generate
+        generate; /* first: a generate is a flight; not under way: the place is free */
     struct sender *sender;
     struct rmk_caption_job *job;
-    struct rmk_rpc_call *call; /* NULL: the place is free */
 };
 
 struct sender {
@@ -37,35 +36,6 @@ struct sender {
 
 static void go_on(struct sender *sender);
 
-/* ---- results
- * ------------------------------------------------------------------------------------------- */
-
-static enum rmk_err keep_result(struct rmk_caption_job *job, Remask__V1__GenerateEvent *event,
-                                struct rmk_bytes text)
-{
-    uint8_t *copy = malloc(text.size + 1);
-
-    if (copy == NULL) {
-        return rmk_fail(&job->why, RMK_ELIMIT, "no memory for an answer of %zu bytes", text.size);
-    }
-    if (text.size > 0) {
-        memcpy(copy, text.data, text.size);
-    }
-    job->text = rmk_bytes_of(copy, text.size);
-    job->result = event->result;
-    event->kind_case = REMASK__V1__GENERATE_EVENT__KIND__NOT_SET; /* the job's now */
-    return RMK_OK;
-}
-
-static void drop_result(struct rmk_caption_job *job)
-{
-    if (job->result != NULL) {
-        remask__v1__generate_result__free_unpacked(job->result, NULL);
-        free((void *)(uintptr_t)job->text.data);
-        job->result = NULL;
-    }
-}
-
 /* ---- printing in order
  * ---------------------------------------------------------------------------- */
 
@@ -77,90 +47,58 @@ static void print_ready(struct sender *sender)
         if (sender->interrupted == 0) {
             rmk_caption_print(sender->options, job);
         }
-        sender->failed += job->result == NULL;
-        sender->unreachable += job->result == NULL && job->status == RMK_STATUS_UNAVAILABLE;
-        drop_result(job);
+        sender->failed += job->answer.result == NULL;
+        sender->unreachable +=
+            job->answer.result == NULL && job->answer.status == RMK_STATUS_UNAVAILABLE;
+        rmk_answer_deinit(&job->answer);
     }
 }
 
 /* ---- a call
  * ---------------------------------------------------------------------------------------- */
 
-/* Not rmk_unpack, which takes no NULs in strings: an answer may well have some. */
-static void on_message(struct rmk_rpc_call *call, struct rmk_bytes bytes, void *context)
+static void on_piece(struct rmk_generate *generate, struct rmk_bytes text)
 {
-    static const uint32_t piece_path[] = {2, 1};  /* GenerateEvent.text, TextDelta.text */
-    static const uint32_t result_path[] = {4, 2}; /* GenerateEvent.result, GenerateResult.text */
-    struct flight *flight = context;
-    struct rmk_caption_job *job = flight->job;
-    enum rmk_err err = RMK_OK;
+    struct flight *flight = (struct flight *)generate;
 
-    if (job->status != RMK_STATUS_OK) {
-        return;
-    }
-    Remask__V1__GenerateEvent *event =
-        remask__v1__generate_event__unpack(NULL, bytes.size, bytes.data);
-    if (event == NULL) {
-        err = rmk_fail(&job->why, RMK_EINTERNAL, "the server's answer is no message");
-    } else if (event->kind_case == REMASK__V1__GENERATE_EVENT__KIND_TEXT &&
-               flight->sender->options->stream) {
-        rmk_caption_print_piece(flight->sender->options, job, rmk_wire_find(bytes, piece_path, 2));
-    } else if (event->kind_case == REMASK__V1__GENERATE_EVENT__KIND_RESULT && job->result == NULL) {
-        err = keep_result(job, event, rmk_wire_find(bytes, result_path, 2));
-    }
-    if (err != RMK_OK) {
-        job->status = (int)rmk_status_of(err);
-        rmk_rpc_call_cancel(call);
-    }
-    if (event != NULL) {
-        remask__v1__generate_event__free_unpacked(event, NULL);
+    if (flight->sender->options->stream) {
+        rmk_caption_print_piece(flight->sender->options, flight->job, text);
     }
 }
 
-static void on_done(struct rmk_rpc_call *call, int status, const char *message, void *context)
+static void on_done(struct rmk_generate *generate)
 {
-    struct flight *flight = context;
-    struct sender *sender = flight->sender;
-    struct rmk_caption_job *job = flight->job;
+    struct flight *flight = (struct flight *)generate;
 
-    (void)call;
-    if (job->status == RMK_STATUS_OK && status != RMK_STATUS_OK) {
-        job->status = status;
-        (void)rmk_client_explain(sender->client.endpoint, status, message, &job->why);
-    } else if (job->status == RMK_STATUS_OK && job->result == NULL) {
-        job->status = RMK_STATUS_INTERNAL;
-        (void)rmk_fail(&job->why, RMK_EINTERNAL, "the server ended the stream without a result");
-    }
-    if (job->status != RMK_STATUS_OK) {
-        drop_result(job);
-    }
-    job->done = true;
-    flight->call = NULL;
-    sender->active--;
-    go_on(sender);
+    flight->job->done = true;
+    flight->sender->active--;
+    go_on(flight->sender);
 }
 
 static void start(struct flight *flight, struct rmk_caption_job *job)
 {
-    static const struct rmk_rpc_events events = {.on_message = on_message, .on_done = on_done};
+    static const struct rmk_generate_events events = {.piece = on_piece, .done = on_done};
     struct sender *sender = flight->sender;
-    const struct rmk_caption_options *options = sender->options;
+    const struct rmk_request_options *request = &sender->options->request;
     uint8_t *packed = NULL;
     size_t size = 0;
-    enum rmk_err err = rmk_caption_request(options, job, &packed, &size, &job->why);
+    enum rmk_err err =
+        rmk_request_pack(request, job->paths, job->path_count, &packed, &size, &job->answer.why);
 
     if (err != RMK_OK) {
-        job->status = rmk_status_of(err);
+        job->answer.status = rmk_status_of(err);
         job->done = true;
         return;
     }
     flight->job = job;
-    flight->call =
-        rmk_rpc_channel_call(sender->client.channel, "/remask.v1.Remask/Generate",
-                             (options->timeout_us + 999) / 1000, false, NULL, &events, flight);
-    (void)rmk_rpc_call_send(flight->call, rmk_bytes_of(packed, size));
-    rmk_rpc_call_half_close(flight->call);
+    flight->generate = (struct rmk_generate){
+        .events = &events,
+        .answer = &job->answer,
+        .endpoint = sender->client.endpoint,
+    };
     sender->active++;
+    rmk_generate_begin(&flight->generate, sender->client.channel, rmk_bytes_of(packed, size),
+                       rmk_request_deadline_ms(request), rmk_request_metadata(request));
     free(packed);
 }
 
@@ -176,7 +114,7 @@ static size_t width(const struct sender *sender)
 static struct flight *free_flight(struct sender *sender)
 {
     for (size_t i = 0; i < width(sender); i++) {
-        if (sender->flights[i].call == NULL) {
+        if (sender->flights[i].generate.call == NULL) {
             return &sender->flights[i];
         }
     }
@@ -196,8 +134,8 @@ static void cancel_all(struct sender *sender)
 {
     sender->begun = sender->job_count;
     for (size_t i = 0; i < width(sender); i++) {
-        if (sender->flights[i].call != NULL) {
-            rmk_rpc_call_cancel(sender->flights[i].call);
+        if (sender->flights[i].generate.call != NULL) {
+            rmk_rpc_call_cancel(sender->flights[i].generate.call);
         }
     }
 }

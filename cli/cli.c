@@ -27,6 +27,8 @@ static int run_version(int argc, char **argv)
 
 static const struct rmk_command commands[] = {
     {"caption", "describe pictures, or answer a question about them", rmk_caption_run},
+    {"compare", "the same request exact and in another profile, side by side", rmk_compare_run},
+    {"bench", "measure a cluster under load", rmk_bench_run},
     {"up", "start a cluster on this machine", rmk_up_run},
     {"down", "stop a cluster that `remask up` started", rmk_down_run},
     {"status", "what a cluster is doing", rmk_status_run},

@@ -37,6 +37,8 @@ const struct rmk_command *rmk_cli_nearest(const char *name);
 int rmk_cli_exit_of(enum rmk_err err);
 
 int rmk_caption_run(int argc, char **argv);
+int rmk_compare_run(int argc, char **argv);
+int rmk_bench_run(int argc, char **argv);
 int rmk_up_run(int argc, char **argv);
 int rmk_down_run(int argc, char **argv);
 int rmk_status_run(int argc, char **argv);

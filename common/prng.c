@@ -21,12 +21,3 @@ struct rmk_philox rmk_prng_philox(uint64_t key, const uint32_t counter[4])
     }
     return (struct rmk_philox){{c0, c1, c2, c3}};
 }
-
-uint64_t rmk_prng_splitmix(uint64_t seed, uint64_t index)
-{
-    uint64_t z = seed + (index + 1) * 0x9E3779B97F4A7C15U;
-
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9U;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBU;
-    return z ^ (z >> 31);
-}

@@ -31,6 +31,7 @@
 
 enum {
     LINKS_MAX = 4096,
+    ROWS_PER_PLAN_MAX = 16, /* requests of one round of a group */
     WARMUP_PAUSE_MS = 1000, /* after one that failed */
     DRAIN_POLL_MS = 20,
     DRAIN_GRACE_MS = 1000, /* after the drain timeout, for the last sentences to reach clients */
@@ -275,7 +276,7 @@ static enum rmk_err create_engine(struct rmk_app *app, struct rmk_why *why)
         .queued_max = app->options.queued_max,
         .groups_max = RMK_GROUPS_MAX,
         .visions_max = RMK_VISION_MAX,
-        .rows_per_plan_max = 1,
+        .rows_per_plan_max = ROWS_PER_PLAN_MAX,
         .retries_max = app->options.retries_max,
         .plan_timeout_us = (uint64_t)app->options.plan_timeout_ms * 1000,
         .encode_timeout_us = (uint64_t)app->options.encode_timeout_ms * 1000,
@@ -486,6 +487,7 @@ enum rmk_err rmk_app_create(uv_loop_t *uv, const struct rmk_app_options *options
     RMK_TRY(rmk_model_data_create(options->model_dir, options->vision_dir,
                                   options->config_overrides, options->model_name, &app->model,
                                   why));
+    app->model->served.profile = options->profile;
     app->require_vision =
         options->require_vision == RMK_VISION_NEED_YES ||
         (options->require_vision == RMK_VISION_NEED_AUTO && app->model->spec.vision.present);

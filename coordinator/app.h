@@ -14,6 +14,7 @@
 #include "common/rpc/secure.h"
 
 struct rmk_app;
+struct rmk_profile;
 
 enum rmk_vision_need {
     RMK_VISION_NEED_AUTO = 0, /* if the model has a tower */
@@ -23,10 +24,11 @@ enum rmk_vision_need {
 
 struct rmk_app_options {
     const char *model_dir;
-    const char *vision_dir;       /* may be NULL */
-    const char *config_overrides; /* JSON object over config.json; may be NULL */
-    const char *model_name;       /* NULL: the directory's last part */
-    const char *listen;           /* HOST:PORT, port 0: the system chooses */
+    const char *vision_dir;            /* may be NULL */
+    const char *config_overrides;      /* JSON object over config.json; may be NULL */
+    const char *model_name;            /* NULL: the directory's last part */
+    const struct rmk_profile *profile; /* of requests that name none; NULL: exact */
+    const char *listen;                /* HOST:PORT, port 0: the system chooses */
     const char *cluster_listen;
     const char *metrics_listen;
     const char *ready_file; /* addresses as JSON; may be NULL */

@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "common/process.h"
 #include "coordinator/app.h"
+#include "coordinator/front/profile.h"
 
 enum {
     EXIT_UNAVAILABLE = 69,
@@ -127,6 +128,7 @@ int main(int argc, char **argv)
     struct rmk_app_options options;
     struct flag_numbers numbers = {0};
     bool require_vision = false;
+    int profile = RMK_PROFILE_EXACT;
     int log_level = RMK_LOG_INFO;
     int log_format = RMK_LOG_LOGFMT;
     struct rmk_config_flag flags[] = {
@@ -142,6 +144,13 @@ int main(int argc, char **argv)
              "fields that replace those of config.json; workers need the same"),
         TEXT("served-model-name", &options.model_name, NULL, "NAME",
              "what clients call the model; default: the directory's name"),
+        {.name = "default-profile",
+         .kind = RMK_CONFIG_CHOICE,
+         .target = &profile,
+         .fallback = "exact",
+         .choices = rmk_profile_names,
+         .argument = "PROFILE",
+         .help = "commit rule and cache of requests that name none; see docs/profiles.md"},
         TEXT("listen", &options.listen, "127.0.0.1:8001", "HOST:PORT",
              "public gRPC API; port 0: any"),
         TEXT("cluster-listen", &options.cluster_listen, "127.0.0.1:8003", "HOST:PORT",
@@ -223,6 +232,7 @@ int main(int argc, char **argv)
     status = rmk_config_load(&config, argc, argv);
     if (status < 0) {
         set_numbers(&options, &numbers);
+        options.profile = &rmk_profiles[profile];
         if (rmk_config_flag(&config, "require-vision")->origin != RMK_CONFIG_UNSET) {
             options.require_vision = require_vision ? RMK_VISION_NEED_YES : RMK_VISION_NEED_NO;
         }

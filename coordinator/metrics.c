@@ -69,6 +69,12 @@ static void init_clients(struct rmk_coordinator_metrics *m, struct rmk_metrics *
                                                "Generated tokens of answered requests.", NULL);
     m->forwards = rmk_metrics_counter(r, "remask_forwards_total",
                                       "Model evaluations of answered requests.", NULL);
+    m->refreshes =
+        rmk_metrics_counter(r, "remask_refreshes_total",
+                            "Of these, evaluations over every position of the request.", NULL);
+    m->replays =
+        rmk_metrics_counter(r, "remask_replays_total",
+                            "Evaluations run again without the head to rebuild a cache.", NULL);
     m->ready = rmk_metrics_gauge(r, "remask_ready", "1 when requests can be served, else 0.", NULL);
 }
 

@@ -30,6 +30,8 @@ struct rmk_coordinator_metrics {
     struct rmk_counter *image_rows;
     struct rmk_counter *completion_tokens;
     struct rmk_counter *forwards;
+    struct rmk_counter *refreshes;
+    struct rmk_counter *replays;
     struct rmk_gauge *ready;
     /* workers */
     struct rmk_gauge *links;

@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/rpc/rpc.h"
+#include "coordinator/finish.h"
 #include "coordinator/front/ask.h"
 #include "coordinator/front/intake.h"
 #include "coordinator/front/recall.h"
@@ -149,14 +150,14 @@ static void log_access(const struct rmk_listener *listener, const struct rmk_out
         return;
     }
     rmk_log(RMK_LOG_INFO, "front", "request ended",
-            "req=%s peer=%s method=%s status=OK reason=%s prompt_rows=%u image_rows=%u tokens=%u "
-            "forwards=%u recoveries=%u queue_us=%llu encode_us=%llu first_commit_us=%llu "
+            "req=%s peer=%s method=%s status=OK reason=%s profile=%s prompt_rows=%u "
+            "image_rows=%u tokens=%u forwards=%u refreshes=%u recoveries=%u queue_us=%llu "
+            "encode_us=%llu first_commit_us=%llu "
             "compute_us=%llu total_us=%llu",
-            outcome->request_id, listener->peer, listener->method,
-            result->reason == RMK_FINISH_STOP ? "stop" : "length", result->prompt_rows,
-            result->image_rows, result->id_count - result->suffix_count, result->usage.forwards,
-            result->usage.recoveries, (unsigned long long)result->usage.queue_us,
-            (unsigned long long)result->usage.encode_us,
+            outcome->request_id, listener->peer, listener->method, rmk_result_reason(result),
+            result->profile, result->prompt_rows, result->image_rows, result->completion_tokens,
+            result->usage.forwards, result->usage.refreshes, result->usage.recoveries,
+            (unsigned long long)result->usage.queue_us, (unsigned long long)result->usage.encode_us,
             (unsigned long long)result->usage.first_commit_us,
             (unsigned long long)result->usage.compute_us, (unsigned long long)total_us);
 }
@@ -361,7 +362,8 @@ static enum rmk_err begin(struct rmk_requests *requests, struct rmk_intake_job *
     job->intake = NULL;
     rmk_intake_adopt(request->intake);
     request->intake->submit.tag = (uint64_t)(uintptr_t)request;
-    request->intake->submit.deadline_us = job->deadline_us;
+    request->intake->submit.deadline_us =
+        rmk_finish_deadline_us(&request->intake->submit, job->deadline_us, rmk_clock_us());
     join(request, job->listener);
     rmk_loop_post(requests->loop, &(struct rmk_event){.kind = RMK_EVENT_SUBMIT,
                                                       .submit = &request->intake->submit});
@@ -655,48 +657,16 @@ void rmk_requests_flush(struct rmk_requests *requests)
     }
 }
 
-static struct rmk_result *make_result(struct rmk_request *request, const struct rmk_action *action,
-                                      struct rmk_why *why)
-{
-    const struct rmk_submit *submit = &request->intake->submit;
-    struct rmk_result *result = NULL;
-    const int32_t *ids = action->finish.ids;
-    uint32_t id_count = action->finish.id_count;
-    bool stopped;
-
-    rmk_assert(id_count >= submit->suffix_count);
-    if (rmk_stream_finish(request->stream, ids, id_count - submit->suffix_count, submit->suffix,
-                          submit->suffix_count, why) != RMK_OK) {
-        return NULL;
-    }
-    /* The engine cuts at ids; only the stream knows where a stop in the text begins. */
-    stopped = rmk_stream_stopped(request->stream);
-    if (stopped) {
-        ids = rmk_stream_ids(request->stream, &id_count);
-    }
-    result = rmk_result_create(rmk_stream_text(request->stream), ids, id_count);
-    if (result == NULL) {
-        (void)rmk_fail(why, RMK_ELIMIT, "no memory for a result");
-        return NULL;
-    }
-    result->reason = stopped ? RMK_FINISH_STOP : action->finish.reason;
-    result->suffix_count = submit->suffix_count;
-    result->prompt_rows = submit->prompt_rows;
-    result->image_rows = request->intake->image_rows;
-    result->image_tiles = request->intake->image_tiles;
-    result->usage = action->finish.usage;
-    (void)snprintf(result->numerics, sizeof(result->numerics), "%s", request->numerics);
-    return result;
-}
-
 static void count_result(struct rmk_requests *requests, const struct rmk_result *result)
 {
     struct rmk_coordinator_metrics *metrics = requests->metrics;
 
     rmk_counter_add(metrics->prompt_rows, result->prompt_rows);
     rmk_counter_add(metrics->image_rows, result->image_rows);
-    rmk_counter_add(metrics->completion_tokens, result->id_count - result->suffix_count);
+    rmk_counter_add(metrics->completion_tokens, result->completion_tokens);
     rmk_counter_add(metrics->forwards, result->usage.forwards);
+    rmk_counter_add(metrics->refreshes, result->usage.refreshes);
+    rmk_counter_add(metrics->replays, result->usage.replays);
     rmk_histogram_observe(metrics->queue_seconds, (double)result->usage.queue_us / 1e6);
     rmk_histogram_observe(metrics->first_commit_seconds,
                           (double)result->usage.first_commit_us / 1e6);
@@ -706,56 +676,20 @@ static void count_result(struct rmk_requests *requests, const struct rmk_result 
     }
 }
 
-/* One sentence and its status for an end without an answer. */
-static int status_of_finish(const struct rmk_action *action, struct rmk_why *why)
-{
-    const char *reason = action->finish.why != NULL ? action->finish.why : "";
-
-    switch (action->finish.reason) {
-    case RMK_FINISH_CANCELLED:
-        (void)rmk_fail(why, RMK_ECANCELLED, "the request was cancelled");
-        return RMK_STATUS_CANCELLED;
-    case RMK_FINISH_DEADLINE:
-        (void)rmk_fail(why, RMK_EDEADLINE, "the deadline passed after %u committed tokens",
-                       action->finish.usage.committed);
-        return RMK_STATUS_DEADLINE_EXCEEDED;
-    case RMK_FINISH_REFUSED:
-        (void)rmk_fail(why, action->finish.err, "%s", reason);
-        if (action->finish.retry_after_us > 0) {
-            (void)rmk_fail(why, action->finish.err, "%s; try again in %.1f s", reason,
-                           (double)action->finish.retry_after_us / 1e6);
-        }
-        return rmk_status_of(action->finish.err);
-    default:
-        (void)rmk_fail(why, action->finish.err, "%s", reason);
-        switch (action->finish.err) {
-        case RMK_EINVAL:
-        case RMK_ECORRUPT:
-        case RMK_EUNSUPPORTED:
-        case RMK_ELIMIT:
-            return RMK_STATUS_INVALID_ARGUMENT; /* the picture's fault, found by whoever decoded it
-                                                 */
-        default:
-            return rmk_status_of(action->finish.err);
-        }
-    }
-}
-
 void rmk_requests_finish(struct rmk_requests *requests, const struct rmk_action *action)
 {
     /* By tag: a refused request never had an id. The engine finishes each exactly once. */
     struct rmk_request *request = (struct rmk_request *)(uintptr_t)action->tag;
-    bool answered =
-        action->finish.reason == RMK_FINISH_LENGTH || action->finish.reason == RMK_FINISH_STOP;
+    bool answered = rmk_finish_answers(request, action);
     struct rmk_outcome outcome = {.request_id = request->name};
     struct rmk_result *result = NULL;
     struct rmk_why why = {0};
 
     if (answered) {
-        result = make_result(request, action, &why);
+        result = rmk_finish_result(request, action, &why);
         outcome.status = result != NULL ? RMK_STATUS_OK : RMK_STATUS_RESOURCE_EXHAUSTED;
     } else {
-        outcome.status = status_of_finish(action, &why);
+        outcome.status = rmk_finish_status(action, &why);
     }
     outcome.result = result;
     outcome.why = why.text;

@@ -29,6 +29,18 @@ struct rmk_result *rmk_result_create(struct rmk_bytes text, const int32_t *ids, 
     return result;
 }
 
+const char *rmk_result_reason(const struct rmk_result *result)
+{
+    switch (result->reason) {
+    case RMK_FINISH_STOP:
+        return "stop";
+    case RMK_FINISH_DEADLINE:
+        return "deadline";
+    default:
+        return "length";
+    }
+}
+
 struct rmk_result *rmk_result_ref(struct rmk_result *result)
 {
     result->references++;

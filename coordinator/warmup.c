@@ -75,6 +75,7 @@ void rmk_warmup_begin(struct rmk_warmup *warmup)
     ask->block_length = 4;
     ask->steps = 1;
     ask->no_default_stop = true;
+    ask->decoding.profile = "exact"; /* whatever the default is: it asks least of a group */
     warmup->under_way = true;
     rmk_requests_open(warmup->requests, ask, rmk_clock_us() + WARMUP_TIMEOUT_US, &warmup->listener);
 }

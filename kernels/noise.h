@@ -13,6 +13,13 @@ static inline bool rmk_noise_wanted(const struct rmk_head_row *row)
     return row->noise != RMK_NOISE_NONE && row->temperature != 0.0;
 }
 
+/* Where the golden stream keeps the number of vocabulary id `id`. */
+static inline uint64_t rmk_noise_index(const struct rmk_head_row *row, uint32_t vocab_all,
+                                       uint32_t id)
+{
+    return (row->forward * row->total_rows + row->position) * vocab_all + id;
+}
+
 /* The uniform number of vocabulary id `id`, in [0, 1). */
 static inline double rmk_noise_uniform(const struct rmk_head_row *row, uint32_t vocab_all,
                                        uint32_t id)
@@ -23,8 +30,7 @@ static inline double rmk_noise_uniform(const struct rmk_head_row *row, uint32_t 
         struct rmk_philox block = rmk_prng_philox(row->seed, counter);
         return rmk_prng_unit53(((uint64_t)block.word[1] << 32) | block.word[0]);
     }
-    uint64_t index = (row->forward * row->total_rows + row->position) * vocab_all + id;
-    return rmk_prng_unit53(rmk_prng_splitmix(row->seed, index));
+    return rmk_prng_unit53(rmk_prng_splitmix(row->seed, rmk_noise_index(row, vocab_all, id)));
 }
 
 /* logit - T ln(-ln u): the logarithm of the official exp(logit) / (-ln u)^T, so the order is the

@@ -126,9 +126,11 @@ static int text_main(int argc, char **argv)
     int collective = 0;
     const char *nccl = NULL;
     uint64_t ranks_per_device = 0;
+    uint64_t kv = 0;
+    uint64_t feature = 0;
     bool supervised = false;
     bool dry_run = false;
-    struct rmk_config_flag flags[SHARED_FLAGS + 13] = {{0}};
+    struct rmk_config_flag flags[SHARED_FLAGS + 15] = {{0}};
     const struct rmk_config_flag own[] = {
         {.name = "group", .kind = RMK_CONFIG_TEXT, .target = &group, .fallback = "g0", .argument = "NAME",
          .help = "ranks of one group share the name"},
@@ -152,6 +154,10 @@ static int text_main(int argc, char **argv)
          .help = "how ranks add up: nccl between GPUs, cpu through shared memory (several ranks on one GPU too)"},
         {.name = "nccl", .kind = RMK_CONFIG_TEXT, .target = &nccl, .argument = "FILE",
          .help = "the NCCL library, when it is not the system's libnccl.so.2"},
+        {.name = "kv-bytes", .kind = RMK_CONFIG_BYTES, .target = &kv, .argument = "SIZE",
+         .help = "keys and values kept between steps, each rank; absent: for all slots, at most a quarter of the memory"},
+        {.name = "feature-bytes", .kind = RMK_CONFIG_BYTES, .target = &feature, .argument = "SIZE",
+         .help = "attention and MLP outputs kept for the feature cache; absent: for one request, at most a quarter of the memory"},
         {.name = "supervised", .kind = RMK_CONFIG_SWITCH, .target = &supervised,
          .help = "this process is one rank of a supervisor (set by --local-ranks)"},
         {.name = "dry-run", .kind = RMK_CONFIG_SWITCH, .target = &dry_run, .help = "load, print the memory plan, leave"},
@@ -202,6 +208,9 @@ static int text_main(int argc, char **argv)
     options.slot_count = (uint32_t)slots;
     options.rows_max = (uint32_t)rows_max;
     options.staging_bytes_max = staging;
+    options.kv_bytes_max = rmk_config_flag(&config, "kv-bytes")->given != NULL ? kv : RMK_TEXT_BYTES_AUTO;
+    options.feature_bytes_max = rmk_config_flag(&config, "feature-bytes")->given != NULL ? feature : RMK_TEXT_BYTES_AUTO;
+    options.local_ranks = (uint32_t)local_ranks;
     options.load_dummy = shared.load_format == 1;
     options.dummy_seed = shared.seed;
     options.dry_run = dry_run;

@@ -25,6 +25,9 @@ static Remask__Cluster__V1__Open *make_open(const struct rmk_plan_row *row,
     open->request = rmk_wire_of_request(row->request);
     open->prompt_rows = intake->submit.prompt_rows;
     open->gen_length = intake->submit.gen_length;
+    open->kv = row->kv;
+    open->cfg = intake->submit.cfg_scale > 0;
+    open->feature = intake->submit.cache.cache == RMK_CACHE_FEATURE;
     open->n_suffix = intake->submit.suffix_count;
     open->suffix = READ_ONLY(int32_t, intake->submit.suffix);
     open->n_layout = intake->piece_count;
@@ -42,6 +45,17 @@ static Remask__Cluster__V1__Open *make_open(const struct rmk_plan_row *row,
     return open;
 }
 
+static Remask__Cluster__V1__RowKind kind_of(enum rmk_plan_kind kind)
+{
+    static const Remask__Cluster__V1__RowKind kinds[] = {
+        [RMK_PLAN_FULL] = REMASK__CLUSTER__V1__ROW_KIND__FULL,
+        [RMK_PLAN_WINDOW] = REMASK__CLUSTER__V1__ROW_KIND__WINDOW,
+        [RMK_PLAN_FEATURE] = REMASK__CLUSTER__V1__ROW_KIND__FEATURE,
+    };
+
+    return kinds[kind];
+}
+
 static Remask__Cluster__V1__Row *make_row(const struct rmk_plan_row *row, struct rmk_arena *scratch)
 {
     Remask__Cluster__V1__Row *out = rmk_arena_take(scratch, sizeof(*out));
@@ -55,7 +69,13 @@ static Remask__Cluster__V1__Row *make_row(const struct rmk_plan_row *row, struct
     remask__cluster__v1__row__init(out);
     out->request = rmk_wire_of_request(row->request);
     out->slot = row->slot;
-    out->kind = REMASK__CLUSTER__V1__ROW_KIND__FULL;
+    out->kind = kind_of(row->kind);
+    out->keep = row->keep;
+    out->window_begin = row->window_begin;
+    out->window_end = row->window_end;
+    out->refresh_prompt = row->refresh_prompt;
+    out->refresh_gen = row->refresh_gen;
+    out->transfer_ratio = row->transfer_ratio;
     out->cfg_scale = row->cfg_scale;
     out->n_update_positions = row->update_count;
     out->update_positions = positions;

@@ -20,6 +20,13 @@
 
 enum { GROUP_NAME_BYTES_MAX = 64 };
 
+/* Measured by each rank at its start; 0: not measured. */
+struct text_costs {
+    uint64_t full_row_ns;
+    uint64_t window_row_ns;
+    uint64_t round_ns;
+};
+
 struct text_group {
     struct rmk_texts *texts;
     struct rmk_group machine;
@@ -27,6 +34,7 @@ struct text_group {
     char name[GROUP_NAME_BYTES_MAX + 1];
     struct rmk_link *ranks[RMK_TP_RANKS_MAX];
     struct rmk_text_limits limits; /* the least of its ranks */
+    struct text_costs costs;       /* of its slowest rank, which the others wait for */
     uint32_t slot_count;
     char numerics[96];
     uint64_t numerics_class;
@@ -162,6 +170,11 @@ static uint32_t least(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
+static uint64_t most(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
 /* Whether the rank fits beside those that are there. */
 static enum rmk_err check_place(const struct text_group *group,
                                 const Remask__Cluster__V1__Hello *hello, uint64_t numerics_class,
@@ -222,13 +235,19 @@ enum rmk_err rmk_texts_attach(struct rmk_texts *texts, struct rmk_link *link,
             .rows_max = hello->rows_max,
             .step_rows_max = hello->step_rows_max,
             .reads_max = hello->reads_max,
+            .kv_rows_max = hello->kv_rows_max,
         };
+        group->costs = (struct text_costs){0};
     }
     RMK_TRY(check_place(group, hello, numerics_class, out_status, why));
     group->slot_count = least(group->slot_count, hello->slot_count);
     group->limits.rows_max = least(group->limits.rows_max, hello->rows_max);
     group->limits.step_rows_max = least(group->limits.step_rows_max, hello->step_rows_max);
     group->limits.reads_max = least(group->limits.reads_max, hello->reads_max);
+    group->limits.kv_rows_max = least(group->limits.kv_rows_max, hello->kv_rows_max);
+    group->costs.full_row_ns = most(group->costs.full_row_ns, hello->cost_full_row_ns);
+    group->costs.window_row_ns = most(group->costs.window_row_ns, hello->cost_window_row_ns);
+    group->costs.round_ns = most(group->costs.round_ns, hello->cost_round_ns);
     link->owner = group;
     link->rank = hello->rank;
     group->ranks[hello->rank] = link;
@@ -348,6 +367,11 @@ static void out_up(void *context, uint64_t epoch)
                 .rows_max = group->limits.rows_max,
                 .step_rows_max = group->limits.step_rows_max,
                 .numerics_class = group->numerics_class,
+                .kv_rows_max = group->limits.kv_rows_max,
+                .reads_max = group->limits.reads_max,
+                .cost_full_row_ns = group->costs.full_row_ns,
+                .cost_window_row_ns = group->costs.window_row_ns,
+                .cost_round_ns = group->costs.round_ns,
             },
     };
 

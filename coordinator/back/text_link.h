@@ -70,6 +70,7 @@ struct rmk_text_limits {
     uint32_t rows_max;
     uint32_t step_rows_max;
     uint32_t reads_max;
+    uint32_t kv_rows_max; /* 0: no caches */
 };
 void rmk_texts_limits(const struct rmk_texts *texts, struct rmk_text_limits *out_limits);
 

@@ -3,6 +3,7 @@
 #include <stddef.h>
 
 #include "coordinator/engine/policy.h"
+#include "coordinator/engine/rules.h"
 
 static bool is_finite(double value)
 {
@@ -23,6 +24,10 @@ static enum rmk_err check_lengths(const struct rmk_submit *submit, struct rmk_wh
     if (submit->steps == 0 || submit->steps % block_count != 0) {
         return rmk_fail(why, RMK_EINVAL, "steps %u is not a multiple of the %u blocks",
                         submit->steps, block_count);
+    }
+    if (submit->steps > RMK_STEPS_MAX) {
+        return rmk_fail(why, RMK_EINVAL, "steps is %u; at most %d are possible", submit->steps,
+                        RMK_STEPS_MAX);
     }
     if (submit->prompt_rows > RMK_PROMPT_ROWS_MAX) {
         return rmk_fail(why, RMK_EINVAL, "the prompt has %u rows; at most %d are possible",
@@ -65,6 +70,47 @@ static enum rmk_err check_prompt(const struct rmk_submit *submit, struct rmk_why
     return RMK_OK;
 }
 
+static enum rmk_err check_rule(const struct rmk_rule_options *rule, struct rmk_why *why)
+{
+    const struct {
+        const char *name;
+        double value;
+    } numbers[] = {{"tau", rule->tau},
+                   {"factor", rule->factor},
+                   {"tau_low", rule->tau_low},
+                   {"kappa", rule->kappa}};
+
+    if ((unsigned)rule->rule >= RMK_RULE_COUNT) {
+        return rmk_fail(why, RMK_EINVAL, "commit rule %d is unknown", (int)rule->rule);
+    }
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        if (!is_finite(numbers[i].value)) {
+            return rmk_fail(why, RMK_EINVAL, "%s of rule %s is not a finite number",
+                            numbers[i].name, rmk_rules[rule->rule].name);
+        }
+    }
+    return RMK_OK;
+}
+
+static enum rmk_err check_cache(const struct rmk_cache_options *cache, struct rmk_why *why)
+{
+    if ((unsigned)cache->cache > RMK_CACHE_FEATURE) {
+        return rmk_fail(why, RMK_EINVAL, "cache policy %d is unknown", (int)cache->cache);
+    }
+    if (cache->cache != RMK_CACHE_FEATURE) {
+        return RMK_OK;
+    }
+    if (cache->prompt_interval == 0 || cache->gen_interval == 0) {
+        return rmk_fail(why, RMK_EINVAL, "%s of the feature cache is 0; it must be at least 1",
+                        cache->prompt_interval == 0 ? "prompt_interval" : "gen_interval");
+    }
+    if (!(cache->transfer_ratio >= 0 && cache->transfer_ratio <= 1)) {
+        return rmk_fail(why, RMK_EINVAL,
+                        "transfer_ratio of the feature cache is not a number from 0 to 1");
+    }
+    return RMK_OK;
+}
+
 static enum rmk_err check_sampling(const struct rmk_submit *submit, struct rmk_why *why)
 {
     if (!is_finite(submit->temperature) || !is_finite((double)submit->cfg_scale)) {
@@ -97,6 +143,8 @@ enum rmk_err rmk_admit_check(const struct rmk_submit *submit, struct rmk_why *wh
     RMK_TRY(check_lengths(submit, why));
     RMK_TRY(check_prompt(submit, why));
     RMK_TRY(check_sampling(submit, why));
+    RMK_TRY(check_rule(&submit->rule, why));
+    RMK_TRY(check_cache(&submit->cache, why));
 out:
     return err;
 }
@@ -135,6 +183,7 @@ void rmk_queue_push(struct rmk_queue *queue, struct rmk_request *request)
         .tenant = tenant,
         .total_rows = request->total_rows,
         .step_rows = request->step_rows,
+        .kv_rows = request->kv_rows,
         .cost = request->cost,
         .deadline_us = request->deadline_us != 0 ? request->deadline_us : UINT64_MAX,
         .order = ++queue->arrivals,
@@ -214,7 +263,8 @@ struct rmk_entry *rmk_queue_pick(struct rmk_queue *queue, enum rmk_want want,
         if (!wanted || entry->skipped || entry->not_before_us > room->now_us) {
             continue;
         }
-        if (entry->total_rows > room->total_rows || entry->step_rows > room->step_rows) {
+        if (entry->total_rows > room->total_rows || entry->step_rows > room->step_rows ||
+            (entry->kv_rows > 0 && !room->kv)) {
             continue;
         }
         if (entry->turn != 0) {

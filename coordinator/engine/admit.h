@@ -26,6 +26,7 @@ struct rmk_entry {
     uint32_t tenant; /* account */
     uint32_t total_rows;
     uint32_t step_rows;
+    uint32_t kv_rows;
     uint64_t cost;
     uint64_t deadline_us;
     uint64_t order; /* of arrival */
@@ -60,6 +61,7 @@ struct rmk_room {
     uint64_t now_us;
     uint32_t total_rows; /* longest that fits */
     uint32_t step_rows;
+    bool kv;    /* some may take key/value rows */
     bool turns; /* may a request without a turn be picked */
 };
 

@@ -97,6 +97,12 @@ static void check_request(const struct rmk_engine *engine, const struct rmk_requ
         rmk_assert(request->opened || request->log_seen == 0);
         rmk_assert(request->log_seen <= request->canvas.log_count);
         rmk_assert(request->rode <= group->sequence);
+        rmk_assert(!request->primed || request->opened);
+        rmk_assert(!request->primed || request->canvas.based || request->kv_rows == 0);
+        if (!request->primed && request->canvas.based) {
+            rmk_assert(request->replayed >= request->canvas.base);
+            rmk_assert(request->replayed < request->canvas.forward);
+        }
         rmk_assert(request->numerics_class == group->numerics_class);
     }
     check_items(engine, request);
@@ -110,12 +116,14 @@ static void check_group(const struct rmk_engine *engine, uint32_t index)
     uint32_t held = 0;
     uint32_t riding = 0;
     uint32_t riders_alive = 0;
+    uint32_t kv_held = 0;
 
     rmk_assert(!group->touched);
     rmk_assert(engine->timers.due[engine->limits.requests_max + index] ==
                (group->in_flight ? group->deadline_us : RMK_TIMER_NEVER));
     if (!group->up) {
         rmk_assert(group->held == 0);
+        rmk_assert(group->kv_held == 0);
         rmk_assert(!group->in_flight);
         return;
     }
@@ -126,6 +134,7 @@ static void check_group(const struct rmk_engine *engine, uint32_t index)
         }
         const struct rmk_request *request = &engine->requests[holder.index];
         held++;
+        kv_held += request->kv_rows;
         rmk_assert(engine->handles[holder.index].live);
         rmk_assert(rmk_fleet_same_request(request->id, holder));
         rmk_assert(request->group == index);
@@ -134,6 +143,9 @@ static void check_group(const struct rmk_engine *engine, uint32_t index)
         rmk_assert(group->in_flight || request->stage != RMK_STAGE_READY || request->slow);
     }
     rmk_assert(held == group->held);
+    rmk_assert(kv_held == group->kv_held);
+    rmk_assert(kv_held <= group->kv_rows_max);
+    rmk_assert(!group->kv_reserved);
     rmk_assert(riding == 0 || group->in_flight);
     for (uint32_t i = 0; group->in_flight && i < group->row_count; i++) {
         struct rmk_request_id id = group->rows[i].request;

@@ -33,7 +33,7 @@ uint32_t rmk_denoise_select(struct rmk_guess *guesses, uint32_t count, uint32_t 
  * The golden stream: u24 of splitmix(seed ^ 0xD1B54A32D192ED03, forward * total_rows + row). */
 double rmk_denoise_random(uint64_t seed, uint64_t forward, uint32_t total_rows, uint32_t row, bool golden);
 
-/* How many of the guesses commit in a step. One row of a table each (policy.h); sources in docs/internals/decoding.md. */
+/* How many of the guesses commit in a step. One row of a table each (rules.h); defined in docs/internals/engine.md. */
 enum rmk_rule {
     RMK_RULE_QUOTA = 0,     /* official: the block's schedule */
     RMK_RULE_THRESHOLD,     /* Fast-dLLM: the best always, and all with confidence >= tau */

@@ -32,7 +32,6 @@ static size_t lay_out(const struct rmk_engine_limits *limits, uint8_t *base,
     uint32_t requests = limits->requests_max;
     uint32_t rows = limits->rows_per_plan_max;
     uint32_t timers = requests + limits->groups_max + limits->visions_max;
-    size_t answers = (size_t)(rows + 1) * (RMK_GEN_LENGTH_MAX + RMK_SUFFIX_MAX);
     size_t used = 0;
 
     (void)carve(base, &used, sizeof(*engine));
@@ -48,7 +47,6 @@ static size_t lay_out(const struct rmk_engine_limits *limits, uint8_t *base,
     engine->guesses = carve(base, &used, RMK_READS_MAX * sizeof(*engine->guesses));
     engine->commits =
         carve(base, &used, (size_t)rows * RMK_GEN_LENGTH_MAX * sizeof(*engine->commits));
-    engine->answers = carve(base, &used, answers * sizeof(*engine->answers));
     engine->fleet.hints = carve(base, &used, RMK_HINTS * sizeof(*engine->fleet.hints));
     engine->fleet.visions =
         carve(base, &used, limits->visions_max * sizeof(*engine->fleet.visions));
@@ -187,9 +185,7 @@ static void on_submit(struct rmk_engine *engine, const struct rmk_submit *submit
     struct rmk_request *request = &engine->requests[index];
     rmk_request_init(request, submit, engine->now_us);
     if (!rmk_fleet_could_hold(&engine->fleet, request)) {
-        err = rmk_fail(&engine->refusal, RMK_EINVAL,
-                       "the request needs %u rows; the largest group takes %u", request->step_rows,
-                       rmk_fleet_rows_max(&engine->fleet));
+        err = rmk_fleet_explain(&engine->fleet, request, &engine->refusal);
         rmk_life_refuse(engine, submit->tag, err, 0);
         return;
     }
@@ -301,7 +297,8 @@ static void dispatch(struct rmk_engine *engine, const struct rmk_event *event)
 static void on_request_due(struct rmk_engine *engine, struct rmk_request *request)
 {
     if (request->deadline_us != 0 && request->deadline_us <= engine->now_us) {
-        rmk_life_finish(engine, request, RMK_FINISH_DEADLINE, RMK_EDEADLINE);
+        bool answers = request->best_at_deadline && request->usage.committed > 0;
+        rmk_life_finish(engine, request, RMK_FINISH_DEADLINE, answers ? RMK_OK : RMK_EDEADLINE);
     } else if (request->stage == RMK_STAGE_FETCHING &&
                request->fetch_deadline_us <= engine->now_us) {
         rmk_features_fetch_due(engine, request);
@@ -351,7 +348,6 @@ void rmk_engine_step(struct rmk_engine *engine, const struct rmk_event *event,
 {
     engine->action_count = 0;
     engine->commit_count = 0;
-    engine->answer_count = 0;
     engine->again = false;
     if (event->now_us > engine->now_us) {
         engine->now_us = event->now_us; /* a clock that steps back must not move deadlines */

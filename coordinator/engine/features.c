@@ -87,6 +87,7 @@ void rmk_features_pass(struct rmk_engine *engine)
             .now_us = engine->now_us,
             .total_rows = UINT32_MAX,
             .step_rows = UINT32_MAX,
+            .kv = true,
             /* Features made long before they are used would be dropped again by their worker. */
             .turns = engine->queue.turned < fleet->slots_up + fleet->encodes_max,
         };

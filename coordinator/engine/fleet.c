@@ -38,6 +38,14 @@ bool rmk_fleet_group_up(struct rmk_fleet *fleet, const struct rmk_event_group *e
     group->rows_max = event->rows_max;
     group->step_rows_max = event->step_rows_max;
     group->numerics_class = event->numerics_class;
+    group->kv_rows_max = event->kv_rows_max;
+    group->reads_max = event->reads_max;
+    group->cost_full_row_ns = event->cost_full_row_ns;
+    group->cost_window_row_ns = event->cost_window_row_ns;
+    group->cost_round_ns = event->cost_round_ns;
+    group->kv_held = 0;
+    group->kv_reserved = false;
+    group->work = 0;
     group->sequence = 0;
     group->in_flight = false;
     group->row_count = 0;
@@ -102,7 +110,8 @@ bool rmk_fleet_is_group(const struct rmk_fleet *fleet, uint32_t group, uint64_t 
 bool rmk_fleet_can_hold(const struct rmk_group *group, const struct rmk_request *request)
 {
     return group->slot_count > 0 && request->total_rows <= group->rows_max &&
-           request->step_rows <= group->step_rows_max;
+           request->step_rows <= group->step_rows_max && request->kv_rows <= group->kv_rows_max &&
+           (group->reads_max == 0 || request->reads_most <= group->reads_max);
 }
 
 bool rmk_fleet_could_hold(const struct rmk_fleet *fleet, const struct rmk_request *request)
@@ -120,19 +129,68 @@ bool rmk_fleet_could_hold(const struct rmk_fleet *fleet, const struct rmk_reques
     return !known;
 }
 
-uint32_t rmk_fleet_rows_max(const struct rmk_fleet *fleet)
+enum rmk_err rmk_fleet_explain(const struct rmk_fleet *fleet, const struct rmk_request *request,
+                               struct rmk_why *why)
 {
     uint32_t rows = 0;
+    uint32_t kv_rows = 0;
+    uint32_t reads = 0;
+    bool long_enough = false;
+    bool roomy_enough = false;
 
     for (uint32_t i = 0; i < fleet->group_max; i++) {
         const struct rmk_group *group = &fleet->groups[i];
         uint32_t fits =
             group->rows_max < group->step_rows_max ? group->rows_max : group->step_rows_max;
-        if (group->known && fits > rows) {
-            rows = fits;
+        if (!group->known) {
+            continue;
+        }
+        rows = fits > rows ? fits : rows;
+        if (request->total_rows > group->rows_max || request->step_rows > group->step_rows_max) {
+            continue;
+        }
+        long_enough = true;
+        kv_rows = group->kv_rows_max > kv_rows ? group->kv_rows_max : kv_rows;
+        if (request->kv_rows <= group->kv_rows_max) {
+            roomy_enough = true;
+            reads = group->reads_max > reads ? group->reads_max : reads;
         }
     }
-    return rows;
+    if (roomy_enough) {
+        return rmk_fail(why, RMK_EINVAL,
+                        "the request may read %u positions at once; a group takes %u",
+                        request->reads_most, reads);
+    }
+    if (long_enough) {
+        return rmk_fail(why, RMK_EINVAL,
+                        "the request's cache needs %u key/value rows; the largest group has %u",
+                        request->kv_rows, kv_rows);
+    }
+    return rmk_fail(why, RMK_EINVAL, "the request needs %u rows; the largest group takes %u",
+                    request->step_rows, rows);
+}
+
+bool rmk_fleet_may_go_on(const struct rmk_group *group, const struct rmk_request *request)
+{
+    bool begun = request->classed && request->canvas.forward > 0;
+
+    return !begun || group->numerics_class == request->numerics_class;
+}
+
+void rmk_fleet_reserve(struct rmk_fleet *fleet, const struct rmk_request *request)
+{
+    for (uint32_t i = 0; request->kv_rows > 0 && i < fleet->group_max; i++) {
+        struct rmk_group *group = &fleet->groups[i];
+        group->kv_reserved |=
+            group->up && rmk_fleet_can_hold(group, request) && rmk_fleet_may_go_on(group, request);
+    }
+}
+
+static bool has_room(const struct rmk_group *group, const struct rmk_request *request)
+{
+    return group->held < group->slot_count &&
+           (request->kv_rows == 0 ||
+            (!group->kv_reserved && request->kv_rows <= group->kv_rows_max - group->kv_held));
 }
 
 uint32_t rmk_fleet_choose_group(const struct rmk_fleet *fleet, const struct rmk_request *request)
@@ -146,13 +204,13 @@ uint32_t rmk_fleet_choose_group(const struct rmk_fleet *fleet, const struct rmk_
         if (!group->up || !rmk_fleet_can_hold(group, request)) {
             continue;
         }
-        bool same = !begun || group->numerics_class == request->numerics_class;
+        bool same = rmk_fleet_may_go_on(group, request);
         if (same && begun && !best_same) {
             /* Its own class is up: from here on no other will do, even if it has to wait. */
             best = RMK_NOWHERE;
             best_same = true;
         }
-        if (same < best_same || group->held == group->slot_count) {
+        if (same < best_same || !has_room(group, request)) {
             continue;
         }
         /* Share of slots held, compared without dividing. */

@@ -34,8 +34,16 @@ struct rmk_group {
     uint32_t rows_max;
     uint32_t step_rows_max;
     uint64_t numerics_class;
-    uint32_t held; /* slots with a holder */
+    uint32_t kv_rows_max;
+    uint32_t reads_max; /* 0: as many as its rows ask for */
+    uint64_t cost_full_row_ns;
+    uint64_t cost_window_row_ns;
+    uint64_t cost_round_ns;
+    uint32_t held;    /* slots with a holder */
+    uint32_t kv_held; /* key/value rows of the holders */
+    bool kv_reserved; /* in this pass: somebody whose turn is earlier waits for its rows */
 
+    uint64_t work;        /* cost of all rows of this epoch's plans (batch.h) */
     uint64_t sequence;    /* of the last plan of this epoch */
     bool in_flight;       /* that plan is not answered */
     uint64_t deadline_us; /* of its answer */
@@ -100,10 +108,18 @@ bool rmk_fleet_is_group(const struct rmk_fleet *fleet, uint32_t group, uint64_t 
 bool rmk_fleet_can_hold(const struct rmk_group *group, const struct rmk_request *request);
 /* False: no group that was ever up can hold it. True while none is known. */
 bool rmk_fleet_could_hold(const struct rmk_fleet *fleet, const struct rmk_request *request);
-uint32_t rmk_fleet_rows_max(const struct rmk_fleet *fleet);
+/* Why none can: the sentence. */
+enum rmk_err rmk_fleet_explain(const struct rmk_fleet *fleet, const struct rmk_request *request,
+                               struct rmk_why *why);
+/* Is this the class that a request must stay in? True for one that has not begun. */
+bool rmk_fleet_may_go_on(const struct rmk_group *group, const struct rmk_request *request);
 
-/* The least occupied group with a free slot that holds the request, or RMK_NOWHERE. A request that
- * has begun stays within its numerics class while a group of it is up. */
+/* Nobody but those whose turn is earlier may take key/value rows where the request waits for some.
+ */
+void rmk_fleet_reserve(struct rmk_fleet *fleet, const struct rmk_request *request);
+
+/* The least occupied group with a free slot and room that holds the request, or RMK_NOWHERE. A
+ * request that has begun stays within its numerics class while a group of it is up. */
 uint32_t rmk_fleet_choose_group(const struct rmk_fleet *fleet, const struct rmk_request *request);
 
 /* For an encode: a worker with room; not the one to avoid, nor a suspect, unless there is no other;

@@ -11,11 +11,16 @@ void rmk_ledger_take(struct rmk_group *group, uint32_t index, struct rmk_request
     rmk_assert(slot < group->slot_count);
     group->slots[slot].holder = request->id;
     group->held++;
+    group->kv_held += request->kv_rows;
+    rmk_assert(group->kv_held <= group->kv_rows_max);
     request->group = index;
     request->epoch = group->epoch;
     request->slot = slot;
     request->opened = false;
+    request->primed = false;
+    request->replayed = request->canvas.base;
     request->log_seen = 0;
+    request->due_work = group->work;
     request->rode = group->sequence; /* it queues behind those who are there */
 }
 
@@ -27,6 +32,7 @@ void rmk_ledger_leave(struct rmk_group *group, struct rmk_request *request)
     slot->holder = (struct rmk_request_id){0};
     slot->dirty |= request->opened;
     group->held--;
+    group->kv_held -= request->kv_rows;
     request->group = RMK_NOWHERE;
     request->slot = RMK_NOWHERE;
     request->opened = false;
@@ -49,23 +55,35 @@ struct rmk_plan rmk_ledger_plan(struct rmk_group *group, uint32_t index,
     for (uint32_t i = 0; i < rider_count; i++) {
         struct rmk_request *request = riders[i];
         const struct rmk_canvas *canvas = &request->canvas;
+        const struct rmk_ride ride = rmk_request_ride(request);
         group->rows[i] = (struct rmk_plan_row){
             .request = request->id,
             .slot = request->slot,
+            .kind = ride.pass.kind,
+            .keep = ride.pass.keep,
+            .refresh_prompt = ride.pass.refresh_prompt,
+            .refresh_gen = ride.pass.refresh_gen,
+            .kv = !request->opened && request->kv_rows > 0,
             .open = !request->opened,
             .updates = canvas->log + request->log_seen,
-            .update_count = canvas->log_count - request->log_seen,
+            .update_count = ride.log_count - request->log_seen,
             .reads = canvas->reads,
-            .read_count = canvas->read_count,
-            .forward = canvas->forward,
+            .read_count = ride.read_count,
+            .forward = ride.forward,
             .temperature = request->temperature,
             .cfg_scale = request->cfg_scale,
             .seed = canvas->seed,
             .golden_noise = canvas->golden_noise,
         };
+        if (ride.pass.kind == RMK_PLAN_WINDOW) {
+            group->rows[i].window_begin = ride.pass.begin;
+            group->rows[i].window_end = ride.pass.end;
+        } else if (ride.pass.kind == RMK_PLAN_FEATURE) {
+            group->rows[i].transfer_ratio = canvas->cache.transfer_ratio;
+        }
         /* Told once it is sent: whatever keeps the group from hearing it also ends the slot. */
         request->opened = true;
-        request->log_seen = canvas->log_count;
+        request->log_seen = ride.log_count;
         request->rode = group->sequence;
     }
     group->row_count = rider_count;

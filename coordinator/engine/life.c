@@ -73,32 +73,26 @@ static const char *const finish_names[] = {
     [RMK_FINISH_REFUSED] = "refused",     [RMK_FINISH_FAILED] = "failed",
 };
 
-/* How much of the canvas is the answer: all up to the stop when the loop has ended, what is settled
- * when it was cut short. */
-static uint32_t answer_length(struct rmk_request *request)
+/* All up to the stop and the suffix when the loop has ended; what is decided and the suffix when
+ * the best at the deadline was asked for and there is any; what is settled when it was cut short.
+ */
+static void fill_answer(struct rmk_request *request, struct rmk_action *action)
 {
     struct rmk_canvas *canvas = &request->canvas;
+    uint32_t count = 0;
 
-    return rmk_canvas_next(canvas) ? rmk_canvas_settled(canvas) : canvas->stop_position;
-}
-
-static void fill_answer(struct rmk_engine *engine, struct rmk_request *request,
-                        struct rmk_action *action)
-{
-    uint32_t count = answer_length(request);
-    bool succeeded =
-        action->finish.reason == RMK_FINISH_LENGTH || action->finish.reason == RMK_FINISH_STOP;
-
-    if (!succeeded) {
-        action->finish.ids = request->canvas.ids;
-        action->finish.id_count = count;
+    if (action->finish.err != RMK_OK) {
+        action->finish.ids = canvas->ids;
+        action->finish.id_count = rmk_canvas_settled(canvas);
         return;
     }
-    rmk_assert(engine->answer_count <= engine->limits.rows_per_plan_max);
-    int32_t *ids =
-        engine->answers + (size_t)engine->answer_count++ * (RMK_GEN_LENGTH_MAX + RMK_SUFFIX_MAX);
-    action->finish.ids = ids;
-    action->finish.id_count = rmk_canvas_answer(&request->canvas, count, ids);
+    if (action->finish.reason == RMK_FINISH_DEADLINE) {
+        count = rmk_canvas_decided(canvas);
+    } else {
+        count = rmk_canvas_next(canvas) ? rmk_canvas_settled(canvas) : canvas->stop_position;
+    }
+    action->finish.ids = request->answer;
+    action->finish.id_count = rmk_canvas_answer(canvas, count, request->answer);
 }
 
 static void note_service_time(struct rmk_engine *engine, const struct rmk_request *request)
@@ -116,6 +110,7 @@ void rmk_life_finish(struct rmk_engine *engine, struct rmk_request *request, enu
     uint64_t epoch = request->epoch;
 
     request->usage.forwards = (uint32_t)request->canvas.forward;
+    request->usage.refreshes = request->canvas.refreshes;
     request->usage.total_us = engine->now_us - request->submitted_us;
     if (reason == RMK_FINISH_LENGTH || reason == RMK_FINISH_STOP) {
         note_service_time(engine, request);
@@ -127,7 +122,7 @@ void rmk_life_finish(struct rmk_engine *engine, struct rmk_request *request, enu
     action->finish.err = err;
     action->finish.why = request->why.text;
     action->finish.usage = request->usage;
-    fill_answer(engine, request, action);
+    fill_answer(request, action);
     RMK_TRACE(engine, "finish " RMK_REQ " reason=%s ids=%u forwards=%u recoveries=%u%s%s%s",
               RMK_REQ_OF(id), finish_names[reason], action->finish.id_count,
               request->usage.forwards, request->usage.recoveries,

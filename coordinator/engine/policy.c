@@ -2,26 +2,19 @@
 
 #include "coordinator/engine/request.h"
 
-static uint32_t commit_quota(struct rmk_guess *guesses, uint32_t count,
-                             const struct rmk_commit_step *step)
-{
-    uint32_t quota = rmk_denoise_quota(step->block_masks, step->steps_per_block, step->step);
-
-    return rmk_denoise_select(guesses, count, quota);
-}
-
-const struct rmk_commit_rule_entry rmk_policy_commit_rules[RMK_COMMIT_RULES] = {
-    [RMK_COMMIT_QUOTA] = {"quota", commit_quota},
-};
-
-/* Least recently ridden first: every resident gets its share of the rounds, whatever its
- * neighbours' length. A batch request counts as if it had ridden some rounds later than it did. */
+/* Whose share is due first; then whose deadline is; then who rode longer ago. */
 bool rmk_policy_rides_before(const struct rmk_request *a, const struct rmk_request *b)
 {
-    uint64_t a_rode = a->rode + (a->lane == RMK_LANE_BATCH ? RMK_POLICY_ONLINE_STREAK : 0);
-    uint64_t b_rode = b->rode + (b->lane == RMK_LANE_BATCH ? RMK_POLICY_ONLINE_STREAK : 0);
+    uint64_t a_deadline_us = a->deadline_us != 0 ? a->deadline_us : UINT64_MAX;
+    uint64_t b_deadline_us = b->deadline_us != 0 ? b->deadline_us : UINT64_MAX;
 
-    return a_rode != b_rode ? a_rode < b_rode : a->slot < b->slot;
+    if (a->due_work != b->due_work) {
+        return a->due_work < b->due_work;
+    }
+    if (a_deadline_us != b_deadline_us) {
+        return a_deadline_us < b_deadline_us;
+    }
+    return a->rode != b->rode ? a->rode < b->rode : a->slot < b->slot;
 }
 
 bool rmk_policy_is_final(enum rmk_err err)

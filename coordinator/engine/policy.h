@@ -7,32 +7,8 @@
 #include <stdint.h>
 
 #include "common/err.h"
-#include "coordinator/engine/denoise.h"
 
 struct rmk_request;
-
-/* What a commit rule may look at besides the guesses. */
-struct rmk_commit_step {
-    uint32_t block_masks; /* masks the block began with */
-    uint32_t steps_per_block;
-    uint32_t step; /* of this block, from 0 */
-};
-
-/* Orders the guesses and says how many of them, from the front, commit. */
-typedef uint32_t (*rmk_commit_rule_fn)(struct rmk_guess *guesses, uint32_t count,
-                                       const struct rmk_commit_step *step);
-
-enum rmk_commit_rule {
-    RMK_COMMIT_QUOTA = 0, /* official: as many as the block's schedule says */
-    RMK_COMMIT_RULES,
-};
-
-struct rmk_commit_rule_entry {
-    const char *name;
-    rmk_commit_rule_fn commit;
-};
-
-extern const struct rmk_commit_rule_entry rmk_policy_commit_rules[RMK_COMMIT_RULES];
 
 /* Which of two residents of one group rides first. A total order. */
 bool rmk_policy_rides_before(const struct rmk_request *a, const struct rmk_request *b);
@@ -48,6 +24,10 @@ enum {
      */
     RMK_POLICY_ONLINE_STREAK = 7,
 };
+
+/* What full forwards may cost together in one round when none of them costs more by itself: short
+ * enough for those who wait, long enough to be worth a round trip. */
+#define RMK_POLICY_ROUND_NS 100000000u
 
 /* When to come back, if nothing is known about how long a request takes; and the bounds of an
  * estimate. */

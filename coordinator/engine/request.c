@@ -4,6 +4,28 @@
 
 #include "coordinator/engine/timer.h"
 
+/* Positions of all forwards, if every step is taken. */
+static uint64_t estimate_cost(const struct rmk_submit *submit, const struct rmk_request *request)
+{
+    const struct rmk_cache_options *cache = &submit->cache;
+    uint64_t window = cache->cache == RMK_CACHE_DUAL ? submit->block_length : submit->gen_length;
+    uint64_t interval = cache->refresh_interval;
+    uint64_t full = submit->steps;
+
+    if (cache->cache == RMK_CACHE_FEATURE) {
+        interval = cache->prompt_interval;
+    }
+    if (cache->cache != RMK_CACHE_NONE) {
+        full = interval == 0 ? 1 : 1 + submit->steps / interval;
+        if (cache->cache == RMK_CACHE_PREFIX || cache->cache == RMK_CACHE_DUAL) {
+            full += submit->gen_length / submit->block_length;
+        }
+        full = full < submit->steps ? full : submit->steps;
+    }
+    return full * request->step_rows +
+           (submit->steps - full) * window * (submit->cfg_scale > 0 ? 2 : 1);
+}
+
 void rmk_request_init(struct rmk_request *request, const struct rmk_submit *submit, uint64_t now_us)
 {
     request->tag = submit->tag;
@@ -12,9 +34,12 @@ void rmk_request_init(struct rmk_request *request, const struct rmk_submit *subm
     request->tenant = submit->tenant;
     request->total_rows = submit->prompt_rows + submit->gen_length + submit->suffix_count;
     request->step_rows = request->total_rows * (submit->cfg_scale > 0 ? 2 : 1);
-    request->cost = (uint64_t)request->step_rows * submit->steps;
+    request->kv_rows = submit->cache.cache == RMK_CACHE_NONE ? 0 : request->step_rows;
+    request->reads_most = submit->gen_length + submit->prompt_mask_count;
+    request->cost = estimate_cost(submit, request);
     request->temperature = submit->temperature;
     request->cfg_scale = submit->cfg_scale;
+    request->best_at_deadline = submit->best_at_deadline;
     request->item_count = submit->item_count;
     for (uint32_t i = 0; i < submit->item_count; i++) {
         request->items[i] = (struct rmk_request_item){
@@ -32,7 +57,10 @@ void rmk_request_init(struct rmk_request *request, const struct rmk_submit *subm
     request->slot = RMK_NOWHERE;
     request->epoch = 0;
     request->opened = false;
+    request->primed = false;
+    request->replayed = 0;
     request->log_seen = 0;
+    request->due_work = 0;
     request->rode = 0;
     request->classed = false;
     request->numerics_class = 0;
@@ -46,6 +74,42 @@ void rmk_request_init(struct rmk_request *request, const struct rmk_submit *subm
     request->first_committed = false;
     request->usage = (struct rmk_usage){0};
     request->why.text[0] = '\0';
+}
+
+struct rmk_ride rmk_request_ride(const struct rmk_request *request)
+{
+    const struct rmk_canvas *canvas = &request->canvas;
+    struct rmk_ride ride = {
+        .forward = canvas->forward,
+        .pass = canvas->pass,
+        .log_count = canvas->log_count,
+        .read_count = canvas->read_count,
+    };
+
+    if (canvas->cache.cache != RMK_CACHE_NONE && !request->primed && !canvas->pass.base) {
+        ride.replay = true;
+        ride.forward = request->replayed;
+        ride.pass = rmk_canvas_replay(canvas, ride.forward, &ride.log_count);
+        ride.read_count = 0;
+    }
+    ride.positions = (ride.pass.end - ride.pass.begin) * (request->cfg_scale > 0 ? 2 : 1);
+    return ride;
+}
+
+void rmk_request_rode(struct rmk_request *request, const struct rmk_ride *ride)
+{
+    const struct rmk_canvas *canvas = &request->canvas;
+
+    if (!ride->replay) {
+        request->primed = true;
+        return;
+    }
+    request->replayed++;
+    request->usage.replays++;
+    /* A window computes all that an earlier one of the same base left behind, so after the base
+     * nothing is missing; feature rows build on each other. */
+    request->primed =
+        canvas->cache.cache != RMK_CACHE_FEATURE || request->replayed == canvas->forward;
 }
 
 bool rmk_request_is_encoded(const struct rmk_request *request)

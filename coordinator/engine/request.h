@@ -57,7 +57,10 @@ struct rmk_request {
     uint32_t tenant;
     uint32_t total_rows; /* P + G + S */
     uint32_t step_rows;  /* positions of one forward: total_rows, CFG double */
-    uint64_t cost;       /* step_rows times steps: what its tenant is charged */
+    uint32_t kv_rows;    /* key/value rows it holds on a group; 0: none */
+    uint32_t reads_most; /* positions that one forward may read */
+    uint64_t cost;       /* positions of all its forwards, about: what its tenant is charged */
+    bool best_at_deadline;
     double temperature;
     float cfg_scale;
     struct rmk_request_item items[RMK_ITEMS_MAX];
@@ -70,7 +73,10 @@ struct rmk_request {
     uint32_t slot;
     uint64_t epoch;
     bool opened;       /* a row with `open` went to this group and epoch */
+    bool primed;       /* the slot's cache is what the next forward builds on */
+    uint64_t replayed; /* not primed: forward to run again next, from the canvas's base on */
     uint32_t log_seen; /* commits that this group and epoch has been told */
+    uint64_t due_work; /* it leads when the group has done so much (batch.h) */
     uint64_t rode;     /* plan sequence of its last ride there, or of its arrival */
     bool classed;      /* numerics_class is that of the forwards so far */
     uint64_t numerics_class;
@@ -83,12 +89,28 @@ struct rmk_request {
     uint64_t first_round_us;
     bool first_committed;
     struct rmk_usage usage;
-    struct rmk_why why; /* of its last loss, or of its end */
+    int32_t answer[RMK_GEN_LENGTH_MAX + RMK_SUFFIX_MAX]; /* of its FINISH */
+    struct rmk_why why;                                  /* of its last loss, or of its end */
+};
+
+/* What a request's next row on its group is: its next forward, or an earlier one once more, without
+ * reads, to rebuild what that group keeps. */
+struct rmk_ride {
+    bool replay;
+    uint64_t forward;
+    struct rmk_cache_pass pass;
+    uint32_t log_count; /* commits that this forward has seen */
+    uint32_t positions; /* computed; CFG double */
+    uint32_t read_count;
 };
 
 /* `submit` has been checked. Leaves id and queue fields alone. */
 void rmk_request_init(struct rmk_request *request, const struct rmk_submit *submit,
                       uint64_t now_us);
+
+struct rmk_ride rmk_request_ride(const struct rmk_request *request);
+/* The ride was answered. */
+void rmk_request_rode(struct rmk_request *request, const struct rmk_ride *ride);
 
 /* All items held. */
 bool rmk_request_is_encoded(const struct rmk_request *request);

@@ -31,6 +31,7 @@ static bool measure_room(const struct rmk_engine *engine, struct rmk_room *room)
             continue;
         }
         any = true;
+        room->kv |= group->kv_rows_max > 0 && !group->kv_reserved;
         room->total_rows = group->rows_max > room->total_rows ? group->rows_max : room->total_rows;
         room->step_rows =
             group->step_rows_max > room->step_rows ? group->step_rows_max : room->step_rows;
@@ -50,23 +51,41 @@ static struct rmk_request *find_paused(struct rmk_engine *engine, const struct r
     return NULL;
 }
 
-/* Take the slot of somebody who would not use it, so that slow readers cannot fill a group. */
+/* Could `request` be here if those whose clients do not read were not? */
+static bool paused_make_room(const struct rmk_engine *engine, const struct rmk_group *group,
+                             const struct rmk_request *request)
+{
+    uint32_t paused = 0;
+    uint32_t kv_rows = 0;
+
+    for (uint32_t slot = 0; slot < group->slot_count; slot++) {
+        struct rmk_request_id holder = group->slots[slot].holder;
+        const struct rmk_request *resident = &engine->requests[holder.index];
+        if (holder.generation != 0 && resident->stage == RMK_STAGE_READY && resident->slow) {
+            paused++;
+            kv_rows += resident->kv_rows;
+        }
+    }
+    return paused > 0 && (request->kv_rows == 0 ||
+                          (!group->kv_reserved &&
+                           request->kv_rows <= group->kv_rows_max - group->kv_held + kv_rows));
+}
+
+/* Take the slots of those who would not use them, so that slow readers cannot fill a group. */
 static uint32_t make_room(struct rmk_engine *engine, const struct rmk_request *request)
 {
-    bool begun = request->classed && request->canvas.forward > 0;
-
     for (uint32_t i = 0; engine->paused > 0 && i < engine->fleet.group_max; i++) {
         struct rmk_group *group = &engine->fleet.groups[i];
         if (!group->up || !rmk_fleet_can_hold(group, request) ||
-            (begun && group->numerics_class != request->numerics_class)) {
+            !rmk_fleet_may_go_on(group, request) || !paused_make_room(engine, group, request)) {
             continue;
         }
-        struct rmk_request *paused = find_paused(engine, group);
-        if (paused != NULL) {
+        do {
+            struct rmk_request *paused = find_paused(engine, group);
             RMK_TRACE(engine, "evict " RMK_REQ " group=%u", RMK_REQ_OF(paused->id), i);
             rmk_life_requeue(engine, paused, true);
-            return i;
-        }
+        } while (request->kv_rows > group->kv_rows_max - group->kv_held);
+        return i;
     }
     return RMK_NOWHERE;
 }
@@ -157,6 +176,7 @@ static void place_pass(struct rmk_engine *engine)
         }
         if (group == RMK_NOWHERE) {
             engine->queue.entries[request->entry].skipped = true;
+            rmk_fleet_reserve(&engine->fleet, request);
             skipped = true;
             continue;
         }
@@ -165,11 +185,29 @@ static void place_pass(struct rmk_engine *engine)
     for (uint32_t i = 0; skipped && i < engine->queue.count; i++) {
         engine->queue.entries[i].skipped = false;
     }
+    for (uint32_t i = 0; skipped && i < engine->fleet.group_max; i++) {
+        engine->fleet.groups[i].kv_reserved = false;
+    }
 }
 
 /* ---- plans
  * -------------------------------------------------------------------------------------------------------
  */
+
+static void trace_ride(struct rmk_engine *engine, const struct rmk_request *request,
+                       const struct rmk_plan_row *row)
+{
+    static const char *const kinds[] = {
+        [RMK_PLAN_FULL] = "", [RMK_PLAN_WINDOW] = " window", [RMK_PLAN_FEATURE] = " feature"};
+    const struct rmk_canvas *canvas = &request->canvas;
+
+    RMK_TRACE(engine,
+              "ride " RMK_REQ " slot=%u%s%s%s%s forward=%llu block=%u step=%u reads=%u updates=%u",
+              RMK_REQ_OF(row->request), row->slot, row->open ? " open" : "", kinds[row->kind],
+              row->keep ? " keep" : "", row->read_count == 0 ? " replay" : "",
+              (unsigned long long)row->forward, canvas->block, canvas->step, row->read_count,
+              row->update_count);
+}
 
 static void run_plan(struct rmk_engine *engine, uint32_t index)
 {
@@ -191,18 +229,12 @@ static void run_plan(struct rmk_engine *engine, uint32_t index)
               (unsigned long long)group->epoch, (unsigned long long)group->sequence, rider_count,
               action->plan.close_count);
     for (uint32_t i = 0; i < rider_count; i++) {
-        const struct rmk_plan_row *row = &group->rows[i];
-        const struct rmk_canvas *canvas = &riders[i]->canvas;
         rmk_life_set_stage(engine, riders[i], RMK_STAGE_RIDING);
         if (riders[i]->first_round_us == 0) {
             riders[i]->first_round_us = engine->now_us;
             riders[i]->usage.queue_us = engine->now_us - riders[i]->submitted_us;
         }
-        RMK_TRACE(engine,
-                  "ride " RMK_REQ " slot=%u%s forward=%llu block=%u step=%u reads=%u updates=%u",
-                  RMK_REQ_OF(row->request), row->slot, row->open ? " open" : "",
-                  (unsigned long long)row->forward, canvas->block, canvas->step, row->read_count,
-                  row->update_count);
+        trace_ride(engine, riders[i], &group->rows[i]);
     }
 }
 
@@ -259,12 +291,13 @@ static const struct rmk_row_result *find_result(const struct rmk_event_step *eve
 }
 
 /* Does the result answer just what was asked? A worker is a peer: what it sends is looked at. */
-static bool is_answer(const struct rmk_canvas *canvas, const struct rmk_row_result *result)
+static bool is_answer(const struct rmk_canvas *canvas, uint32_t read_count,
+                      const struct rmk_row_result *result)
 {
-    if (result == NULL || result->guess_count != canvas->read_count) {
+    if (result == NULL || result->guess_count != read_count) {
         return false;
     }
-    for (uint32_t i = 0; i < result->guess_count; i++) {
+    for (uint32_t i = 0; i < read_count; i++) {
         int64_t position = (int64_t)canvas->reads[i] - canvas->prompt_rows;
         if (result->guesses[i].position != position || result->guesses[i].token < 0) {
             return false;
@@ -316,29 +349,18 @@ static void emit(struct rmk_engine *engine, struct rmk_request *request, uint32_
     action->emit.step = step;
 }
 
-static void take_row(struct rmk_engine *engine, struct rmk_request *request,
-                     const struct rmk_row_result *result, uint64_t compute_us)
+/* The guesses of a forward: commit, tell, end or go on. */
+static void take_guesses(struct rmk_engine *engine, struct rmk_request *request,
+                         const struct rmk_row_result *result)
 {
     struct rmk_canvas *canvas = &request->canvas;
     uint32_t block = canvas->block;
     uint32_t step = canvas->step;
 
-    if (result != NULL && result->poisoned) {
-        rmk_life_fail(engine, request, RMK_EINTERNAL, "the model gave a logit that is not finite");
-        return;
-    }
-    if (!is_answer(canvas, result)) {
-        if (rmk_life_charge(engine, request, "the group's answer does not fit what was asked")) {
-            rmk_life_requeue(engine, request, true);
-            rmk_life_back_off(engine, request);
-        }
-        return;
-    }
     for (uint32_t i = 0; i < result->guess_count; i++) {
         engine->guesses[i] = result->guesses[i];
     }
     uint32_t picked = rmk_canvas_commit(canvas, engine->guesses, result->guess_count);
-    request->usage.compute_us += compute_us;
     emit(engine, request, picked, block, step);
     if (!rmk_canvas_next(canvas)) {
         rmk_life_finish(engine, request, canvas->found ? RMK_FINISH_STOP : RMK_FINISH_LENGTH,
@@ -347,6 +369,32 @@ static void take_row(struct rmk_engine *engine, struct rmk_request *request,
     }
     rmk_life_set_stage(engine, request, RMK_STAGE_READY);
     engine->place_wanted |= request->slow; /* a paused resident may make room */
+}
+
+static void take_row(struct rmk_engine *engine, struct rmk_request *request,
+                     const struct rmk_row_result *result, uint64_t compute_us)
+{
+    const struct rmk_ride ride = rmk_request_ride(request);
+
+    if (result != NULL && result->poisoned) {
+        rmk_life_fail(engine, request, RMK_EINTERNAL, "the model gave a logit that is not finite");
+        return;
+    }
+    if (!is_answer(&request->canvas, ride.read_count, result)) {
+        if (rmk_life_charge(engine, request, "the group's answer does not fit what was asked")) {
+            rmk_life_requeue(engine, request, true);
+            rmk_life_back_off(engine, request);
+        }
+        return;
+    }
+    request->usage.compute_us += compute_us;
+    rmk_request_rode(request, &ride);
+    if (ride.replay) {
+        rmk_life_set_stage(engine, request, RMK_STAGE_READY);
+        engine->place_wanted |= request->slow;
+    } else {
+        take_guesses(engine, request, result);
+    }
 }
 
 void rmk_rounds_step_done(struct rmk_engine *engine, const struct rmk_event_step *event)
@@ -428,9 +476,7 @@ static void fail_oversized(struct rmk_engine *engine)
     for (uint32_t i = engine->queue.count; i > 0; i--) {
         struct rmk_request *request = &engine->requests[engine->queue.entries[i - 1].request];
         if (!rmk_fleet_could_hold(&engine->fleet, request)) {
-            (void)rmk_fail(&request->why, RMK_EINVAL,
-                           "the request needs %u rows; the largest group takes %u",
-                           request->step_rows, rmk_fleet_rows_max(&engine->fleet));
+            (void)rmk_fleet_explain(&engine->fleet, request, &request->why);
             rmk_life_finish(engine, request, RMK_FINISH_FAILED, RMK_EINVAL);
         }
     }

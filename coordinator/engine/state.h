@@ -56,8 +56,6 @@ struct rmk_engine {
     struct rmk_guess *guesses;  /* [RMK_READS_MAX] scratch */
     struct rmk_commit *commits; /* [rows_per_plan_max * RMK_GEN_LENGTH_MAX] of this step */
     uint32_t commit_count;
-    int32_t *answers; /* [(rows_per_plan_max + 1) * (GEN_LENGTH_MAX + SUFFIX_MAX)] of this step */
-    uint32_t answer_count;
     struct rmk_why refusal; /* of this step */
 
     uint64_t service_us; /* running average: first round to end of a request that succeeded */

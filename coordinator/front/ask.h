@@ -9,6 +9,8 @@
 
 #include "common/bytes.h"
 #include "common/limits.h"
+#include "coordinator/engine/engine.h"
+#include "coordinator/front/decoding.h"
 
 struct rmk_blob;
 
@@ -56,6 +58,8 @@ struct rmk_ask {
     bool no_default_stop;
     const char *suffix;
     bool golden_noise;
+    struct rmk_ask_decoding decoding;
+    enum rmk_lane lane;
 
     /* The memory behind it. */
     struct rmk_ask_media *media_all; /* those of messages and of `media` */

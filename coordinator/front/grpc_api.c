@@ -9,6 +9,7 @@
 #include "coordinator/back/text_link.h"
 #include "coordinator/back/vision_link.h"
 #include "coordinator/engine/engine.h"
+#include "coordinator/front/ask.h"
 #include "coordinator/front/grpc_ask.h"
 #include "coordinator/requests.h"
 #include "coordinator/result.h"
@@ -178,13 +179,13 @@ static void send_result(struct generate *generate, const struct rmk_outcome *out
     set_text(&out.base, 2, &out.text, rmk_bytes_of(result->text, result->text_size), &raw);
     out.n_ids = result->id_count;
     out.ids = result->ids;
-    out.finish_reason = (char *)(uintptr_t)(result->reason == RMK_FINISH_STOP ? "stop" : "length");
+    out.finish_reason = (char *)(uintptr_t)rmk_result_reason(result);
     out.model = (char *)(uintptr_t)generate->api->model_name;
     out.usage = &usage;
     usage.prompt_rows = result->prompt_rows;
     usage.image_rows = result->image_rows;
     usage.image_tiles = result->image_tiles;
-    usage.completion_tokens = result->id_count - result->suffix_count;
+    usage.completion_tokens = result->completion_tokens;
     usage.forwards = result->usage.forwards;
     usage.recoveries = result->usage.recoveries;
     usage.restarted = result->usage.restarted;
@@ -193,7 +194,12 @@ static void send_result(struct generate *generate, const struct rmk_outcome *out
     usage.first_commit_us = result->usage.first_commit_us;
     usage.compute_us = result->usage.compute_us;
     usage.total_us = result->usage.total_us;
-    usage.profile = (char *)(uintptr_t) "exact";
+    usage.refreshes = result->usage.refreshes;
+    usage.replays = result->usage.replays;
+    if (result->usage.forwards > 0) {
+        usage.tokens_per_forward = (double)result->usage.committed / (double)result->usage.forwards;
+    }
+    usage.profile = (char *)(uintptr_t)result->profile;
     usage.numerics = (char *)(uintptr_t)result->numerics;
     if (generate->once) {
         (void)rmk_pack_send(generate->call, &out.base);
@@ -223,6 +229,24 @@ static const struct rmk_listener_ops listener_ops = {
     .ended = on_ended,
 };
 
+/* Which lane the call says it rides in. */
+static enum rmk_err lane_of(const struct rmk_rpc_call *call, enum rmk_lane *out_lane,
+                            struct rmk_why *why)
+{
+    const char *lane = rmk_rpc_call_metadata(call, "x-remask-lane");
+
+    if (lane == NULL || strcmp(lane, "online") == 0) {
+        *out_lane = RMK_LANE_ONLINE;
+        return RMK_OK;
+    }
+    if (strcmp(lane, "batch") == 0) {
+        *out_lane = RMK_LANE_BATCH;
+        return RMK_OK;
+    }
+    return rmk_fail(why, RMK_EINVAL, "x-remask-lane: %.40s is not known; online and batch are",
+                    lane);
+}
+
 static void on_generate_message(struct rmk_rpc_call *call, struct rmk_bytes bytes, void *context)
 {
     struct generate *generate = context;
@@ -230,17 +254,20 @@ static void on_generate_message(struct rmk_rpc_call *call, struct rmk_bytes byte
     ProtobufCMessage *message = NULL;
     struct rmk_ask *ask = NULL;
     struct rmk_why why = {0};
+    enum rmk_lane lane = RMK_LANE_ONLINE;
     enum rmk_err err;
 
     if (generate->asked) {
         return; /* a second message on a call that takes one */
     }
     generate->asked = true;
+    RMK_TRY(lane_of(call, &lane, &why));
     RMK_TRY(rmk_unpack(&remask__v1__generate_request__descriptor, bytes, &message, &why));
     request = (Remask__V1__GenerateRequest *)message;
     generate->return_ids = request->return_ids;
     generate->listener.wants_canvas = request->stream_canvas && !generate->once;
     RMK_TRY(rmk_grpc_ask(generate->api->images, request, &ask, &why));
+    ask->lane = lane;
     generate->listening = true;
     rmk_requests_open(generate->api->requests, ask, rmk_rpc_call_deadline_us(call),
                       &generate->listener);

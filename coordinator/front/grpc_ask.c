@@ -179,6 +179,22 @@ static enum rmk_err take_sampling(struct rmk_ask *ask, const Remask__V1__Samplin
     ask->no_default_stop = sampling->no_default_stop;
     ask->suffix = sampling->suffix;
     ask->golden_noise = sampling->noise == REMASK__V1__NOISE_STREAM__NOISE_REFERENCE;
+    ask->decoding = (struct rmk_ask_decoding){
+        .profile = sampling->profile,
+        .rule = (int)sampling->rule,
+        .threshold = sampling->threshold,
+        .factor = sampling->factor,
+        .factor_compat = sampling->factor_compat,
+        .threshold_low = sampling->threshold_low,
+        .kappa = sampling->kappa,
+        .reach = sampling->reach,
+        .cache = (int)sampling->cache,
+        .refresh_interval = sampling->refresh_interval,
+        .prompt_interval = sampling->prompt_interval,
+        .gen_interval = sampling->gen_interval,
+        .transfer_ratio = sampling->transfer_ratio,
+        .deadline_policy = (int)sampling->deadline_policy,
+    };
     return RMK_OK;
 }
 

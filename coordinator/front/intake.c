@@ -7,7 +7,9 @@
 #include "common/utf8.h"
 #include "coordinator/back/images.h"
 #include "coordinator/front/ask.h"
+#include "coordinator/front/decoding.h"
 #include "coordinator/front/intake_media.h"
+#include "coordinator/front/profile.h"
 #include "model/chat.h"
 #include "model/spec.h"
 #include "model/tokenizer.h"
@@ -140,6 +142,37 @@ static enum rmk_err check_sampling(const struct rmk_ask *ask, struct rmk_submit 
     submit->remasking = (enum rmk_remasking)ask->remasking;
     submit->seed = ask->seed;
     submit->golden_noise = ask->golden_noise;
+    submit->lane = ask->lane;
+    return RMK_OK;
+}
+
+static enum rmk_err check_decoding(const struct rmk_served *served, const struct rmk_ask *ask,
+                                   struct rmk_intake *intake, struct rmk_why *why)
+{
+    const struct rmk_profile *otherwise =
+        served->profile != NULL ? served->profile : &rmk_profiles[RMK_PROFILE_EXACT];
+    struct rmk_submit *submit = &intake->submit;
+    enum rmk_err err;
+
+    RMK_TRY(rmk_decoding_resolve(&ask->decoding, otherwise, submit, why));
+    intake->profile = rmk_profile_name_of(&submit->rule, &submit->cache);
+out:
+    return err;
+}
+
+/* Mask tokens inside the prompt are guessed like all others and use up commits, so they must be
+ * read at every step, which a window does not do. */
+static enum rmk_err check_prompt_masks(const struct rmk_submit *submit, struct rmk_why *why)
+{
+    const bool reads_prompt =
+        submit->cache.cache == RMK_CACHE_NONE || submit->cache.cache == RMK_CACHE_FEATURE;
+
+    if (submit->prompt_mask_count > 0 && !reads_prompt) {
+        return rmk_fail(why, RMK_EINVAL,
+                        "sampling.cache: %u mask tokens stand in the prompt, which this cache does "
+                        "not read at every step; use NONE",
+                        submit->prompt_mask_count);
+    }
     return RMK_OK;
 }
 
@@ -510,6 +543,26 @@ static uint64_t bits_of(double value)
     return bits;
 }
 
+static void digest_decoding(struct rmk_digest *digest, const struct rmk_submit *submit)
+{
+    const struct rmk_rule_options *rule = &submit->rule;
+    const struct rmk_cache_options *cache = &submit->cache;
+
+    rmk_digest_part_u64(digest, "rule", rule->rule);
+    rmk_digest_part_u64(digest, "tau", bits_of(rule->tau));
+    rmk_digest_part_u64(digest, "factor", bits_of(rule->factor));
+    rmk_digest_part_u64(digest, "factor_compat", rule->factor_compat);
+    rmk_digest_part_u64(digest, "tau_low", bits_of(rule->tau_low));
+    rmk_digest_part_u64(digest, "kappa", bits_of(rule->kappa));
+    rmk_digest_part_u64(digest, "reach", rule->reach);
+    rmk_digest_part_u64(digest, "cache", cache->cache);
+    rmk_digest_part_u64(digest, "refresh_interval", cache->refresh_interval);
+    rmk_digest_part_u64(digest, "prompt_interval", cache->prompt_interval);
+    rmk_digest_part_u64(digest, "gen_interval", cache->gen_interval);
+    rmk_digest_part_u64(digest, "transfer_ratio", bits_of(cache->transfer_ratio));
+    rmk_digest_part_u64(digest, "best_at_deadline", submit->best_at_deadline);
+}
+
 /* Two requests with one id are the same if this is. Ids and item keys say what the prompt is; how
  * the client wants to hear of it (canvas, ids) does not count. */
 static enum rmk_err digest_contents(struct rmk_intake *intake, struct rmk_why *why)
@@ -534,6 +587,7 @@ static enum rmk_err digest_contents(struct rmk_intake *intake, struct rmk_why *w
     rmk_digest_part_u64(digest, "remasking", submit->remasking);
     rmk_digest_part_u64(digest, "seed", submit->seed);
     rmk_digest_part_u64(digest, "noise", submit->golden_noise);
+    digest_decoding(digest, submit);
     for (uint32_t i = 0; i < submit->stop_count; i++) {
         rmk_digest_part(
             digest, "stop",
@@ -588,6 +642,7 @@ enum rmk_err rmk_intake_create(const struct rmk_served *served, const struct rmk
     RMK_TRY(check_identity(served, ask, why));
     RMK_TRY(check_text(ask, why));
     RMK_TRY(check_sampling(ask, &intake->submit, why));
+    RMK_TRY(check_decoding(served, ask, intake, why));
     RMK_TRY(order_media(ask, &order, why));
     RMK_TRY(encode_prompt(served, ask, &ids, why));
     intake->submit.mask_id = served->spec->text.mask_id;
@@ -598,6 +653,7 @@ enum rmk_err rmk_intake_create(const struct rmk_served *served, const struct rmk
     RMK_TRY(allocate(intake, &order, &ids, why));
     RMK_TRY(check_media(served, ask, &order, &ids, intake, why));
     RMK_TRY(lay_out(intake, &ids, served->spec->text.mask_id, why));
+    RMK_TRY(check_prompt_masks(&intake->submit, why));
     RMK_TRY(prepare_stops(served, ask, intake, why));
     RMK_TRY(prepare_suffix(served, ask, intake, why));
     RMK_TRY(digest_contents(intake, why));

@@ -20,6 +20,7 @@
 
 struct rmk_ask;
 struct rmk_blob;
+struct rmk_profile;
 struct rmk_spec;
 struct rmk_tokenizer;
 
@@ -32,6 +33,7 @@ struct rmk_served {
     const struct rmk_tokenizer *tokenizer;
     uint8_t digest[RMK_DIGEST_BYTES];
     const char *name;
+    const struct rmk_profile *profile; /* of requests that name none; NULL: exact */
 };
 
 /* A run of prompt rows. */
@@ -61,6 +63,7 @@ struct rmk_intake {
     uint32_t id_count;
     uint32_t image_rows;
     uint32_t image_tiles;
+    const char *profile;          /* "exact", …, "custom": what rule and cache amount to */
     struct rmk_bytes *text_stops; /* stop strings looked for in the text */
     uint32_t text_stop_count;
     uint32_t media_count;

@@ -29,7 +29,7 @@ struct shape {
 
 struct rmk_gemm_engine {
     uint32_t worker_count;
-    const struct rmk_loops *loops; /* NULL: oneDNN; else the rest is unused */
+    const struct rmk_loops *loops; /* of our own products; NULL: oneDNN, all below */
     dnnl_engine_t engine;
     dnnl_stream_t *streams; /* [worker_count] */
     struct shape *shapes;

@@ -45,6 +45,42 @@ static void combine(struct rmk_head_result *into, const struct rmk_head_result *
     }
 }
 
+/* Replace `found`'s winner by that of the noisy values.
+ *
+ * The largest l - T ln(-ln u) is the smallest -ln u / w with w = e^(l/T). Since -ln u >= 1 - u, an
+ * id with 1 - u above w times the smallest so far cannot win, and nearly all go without a
+ * logarithm. w is an fp32 number good to 1e-5, hence the slack; whoever is left is compared
+ * exactly. */
+static void sample_noise(const struct head_job *job, const struct rmk_head_row *row,
+                         const float *logits, uint32_t id, uint32_t count,
+                         const struct rmk_head_run *run, struct rmk_head_result *found)
+{
+    enum { SLACK_PER_MILLE = 1001 };
+    float weights[RMK_GEMM_COLUMNS_MAX];
+    double uniforms[RMK_GEMM_COLUMNS_MAX];
+    bool race = row->temperature > 0.0; /* else the order is another, and every id is compared */
+    uint32_t best = run->first;
+
+    rmk_assert(count <= RMK_GEMM_COLUMNS_MAX);
+    job->cpu->loops->uniforms(row, job->vocab_all, id, count, uniforms);
+    job->cpu->loops->exp_scaled(logits, run->max, (float)(1.0 / row->temperature), weights, count);
+    double limit = -log(uniforms[best]) * SLACK_PER_MILLE / 1000.0;
+    found->best = rmk_noise_apply((double)logits[best], row->temperature, uniforms[best]);
+    for (uint32_t i = 0; i < count; i++) {
+        if (race && 1.0 - uniforms[i] > (double)weights[i] * limit) {
+            continue;
+        }
+        double value = rmk_noise_apply((double)logits[i], row->temperature, uniforms[i]);
+        if (value > found->best || (value == found->best && i < best)) {
+            found->best = value;
+            best = i;
+            limit = -log(uniforms[i]) / (double)weights[i] * SLACK_PER_MILLE / 1000.0;
+        }
+    }
+    found->token = (int32_t)(id + best);
+    found->logit = (double)logits[best];
+}
+
 /* Logits of ids [id, id + count), none of them suppressed. */
 static void sample_run(const struct head_job *job, const struct rmk_head_row *row,
                        const float *logits, uint32_t id, uint32_t count,
@@ -65,16 +101,7 @@ static void sample_run(const struct head_job *job, const struct rmk_head_row *ro
         .sum = run.sum,
     };
     if (rmk_noise_wanted(row)) {
-        found.token = -1;
-        for (uint32_t i = 0; i < count; i++) {
-            double u = rmk_noise_uniform(row, job->vocab_all, id + i);
-            double value = rmk_noise_apply((double)logits[i], row->temperature, u);
-            if (found.token < 0 || value > found.best) {
-                found.best = value;
-                found.token = (int32_t)(id + i);
-                found.logit = (double)logits[i];
-            }
-        }
+        sample_noise(job, row, logits, id, count, &run, &found);
     }
     combine(result, &found);
 }

@@ -97,6 +97,11 @@ struct rmk_loops {
     /* logits = un + scale * (logits - un) */
     void (*guide)(float *logits, const float *un, float scale, size_t count);
     void (*head_run)(const float *logits, size_t count, struct rmk_head_run *out);
+    /* y = e^(scale (x - shift)) */
+    void (*exp_scaled)(const float *x, float shift, float scale, float *y, size_t count);
+    /* rmk_noise_uniform of ids [id, id + count). */
+    void (*uniforms)(const struct rmk_head_row *row, uint32_t vocab_all, uint32_t id, size_t count,
+                     double *u);
 
     /* y [RMK_PRODUCT_ROWS, columns] = x [RMK_PRODUCT_ROWS, k] times panels [columns / 16 rounded
      * up][k][16]. */

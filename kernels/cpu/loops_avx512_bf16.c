@@ -24,6 +24,13 @@ static inline vpairs vpairs_set(const uint16_t *p)
     return _mm512_set1_epi32(pair);
 }
 
+/* Rounds as vf_store_bf16 but drops subnormals, which are no weights. */
+static inline void store_weight(uint16_t *p, __m512 weight)
+{
+    _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(weight));
+}
+
+#define ATTEND_STORE_WEIGHT        store_weight
 #define ATTEND_BF16_PACKS          true
 #define ATTEND_DOT_BF16(sum, a, b) _mm512_dpbf16_ps((sum), (__m512bh)(a), (__m512bh)(b))
 

@@ -106,18 +106,13 @@ static inline vf vf_round(vf v)
     return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 
-/* 2^n for a whole n in [-126, 127]; anything for NaN. */
-static inline vf vf_pow2(vf n)
+/* v 2^n for a whole n up to 127; zero below the normal range. */
+static inline vf vf_scale2(vf v, vf n)
 {
-    __m256i whole = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+    __m256i whole = _mm256_cvtps_epi32(_mm256_max_ps(_mm256_set1_ps(-127.0F), n));
+    __m256i power = _mm256_slli_epi32(_mm256_add_epi32(whole, _mm256_set1_epi32(127)), 23);
 
-    return _mm256_castsi256_ps(_mm256_slli_epi32(whole, 23));
-}
-
-/* value where x >= limit, or x is NaN; else zero */
-static inline vf vf_keep_ge(vf x, vf limit, vf value)
-{
-    return _mm256_and_ps(_mm256_cmp_ps(x, limit, _CMP_NLT_UQ), value);
+    return _mm256_mul_ps(v, _mm256_castsi256_ps(power));
 }
 
 static inline vf vf_where_negative(vf x, vf negative, vf other)

@@ -104,18 +104,10 @@ static inline vf vf_round(vf v)
     return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 
-/* 2^n for a whole n in [-126, 127]; anything for NaN. */
-static inline vf vf_pow2(vf n)
+/* v 2^n for a whole n; zero far below the normal range. */
+static inline vf vf_scale2(vf v, vf n)
 {
-    __m512i whole = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
-
-    return _mm512_castsi512_ps(_mm512_slli_epi32(whole, 23));
-}
-
-/* value where x >= limit, or x is NaN; else zero */
-static inline vf vf_keep_ge(vf x, vf limit, vf value)
-{
-    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, limit, _CMP_NLT_UQ), value);
+    return _mm512_scalef_ps(v, n);
 }
 
 static inline vf vf_where_negative(vf x, vf negative, vf other)

@@ -88,18 +88,12 @@ static inline vf vf_round(vf v)
     return nearbyintf(v);
 }
 
-/* 2^n for a whole n in [-126, 127]; anything for NaN. */
-static inline vf vf_pow2(vf n)
+/* v 2^n for a whole n up to 127; zero below the normal range. */
+static inline vf vf_scale2(vf v, vf n)
 {
-    int32_t whole = n >= -126.0F && n <= 127.0F ? (int32_t)n : 0;
+    int32_t whole = n > -127.0F && n <= 127.0F ? (int32_t)n : -127;
 
-    return rmk_convert_bits((uint32_t)(whole + 127) << 23);
-}
-
-/* value where x >= limit, or x is NaN; else zero */
-static inline vf vf_keep_ge(vf x, vf limit, vf value)
-{
-    return x < limit ? 0.0F : value;
+    return v * rmk_convert_bits((uint32_t)(whole + 127) << 23);
 }
 
 static inline vf vf_where_negative(vf x, vf negative, vf other)

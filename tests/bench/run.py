@@ -1,6 +1,6 @@
 """`./dev bench`: every speed claim, as a ratio against a baseline in the same run.
 
-    run.py BIN_DIR [--only forward|preprocess|rpc] [--rounds N]
+    run.py BIN_DIR [--only forward|preprocess|rpc|coordinator] [--rounds N]
 
 Nothing here is a test: a shared machine is too noisy to pass or fail on. Figures go into docs/benchmarks.md by hand.
 """
@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 def main():
     ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ap.add_argument("bin_dir", type=Path)
-    ap.add_argument("--only", choices=["forward", "preprocess", "rpc"])
+    ap.add_argument("--only", choices=["forward", "preprocess", "rpc", "coordinator"])
     ap.add_argument("--rounds", type=int, default=3)
     a = ap.parse_args()
     parts = {
@@ -23,6 +23,7 @@ def main():
         "preprocess": [sys.executable, HERE / "bench_preprocess.py", a.bin_dir / "bench-preprocess", "--rounds",
                        str(3 * a.rounds)],
         "rpc": [a.bin_dir / "bench-rpc"],
+        "coordinator": [a.bin_dir / "bench-coordinator"],
     }
     for name, command in parts.items():
         if a.only in (None, name):

@@ -29,7 +29,7 @@ def lines_of(result):
 def test_help_goes_to_stdout_and_names_every_command():
     result = run_remask("--help")
     assert result.returncode == 0 and not result.stderr
-    for command in ("caption", "up", "down", "status", "check", "version"):
+    for command in ("caption", "compare", "bench", "up", "down", "status", "check", "version"):
         assert re.search(rf"^  {command} ", result.stdout, re.MULTILINE)
         if command != "version":
             shown = run_remask(command, "--help")

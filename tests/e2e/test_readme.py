@@ -52,7 +52,7 @@ def test_demo_captions_three_pictures_and_stops(environment):
     result = run(f"{demo} {BIN}", environment)
     assert result.returncode == 0, result.stderr
     captions = re.findall(r"^tests/data/scenes/\S+: There (?:is|are) .+\.$", result.stdout, re.MULTILINE)
-    timings = re.findall(r"^  queue .* ms, encode .* ms, first commit .* ms, compute .* ms, total .* ms, \d+ forwards$",
+    timings = re.findall(r"^  queue .* ms, encode .* ms, first commit .* ms, compute .* ms, total .* ms, \d+ forwards \(\w+, \d+\.\d+ tokens each\)$",
                          result.stdout, re.MULTILINE)
     assert (len(captions), len(timings)) == (3, 3), result.stdout
     assert result.stdout.rstrip().endswith("stopped default")

@@ -46,6 +46,9 @@ void sim_client_submit(struct sim *sim, struct sim_ask *ask)
         .remasking = ask->remasking,
         .seed = ask->seed,
         .golden_noise = ask->golden_noise,
+        .rule = ask->rule,
+        .cache = ask->cache,
+        .best_at_deadline = ask->best_at_deadline,
         .stops = stops,
         .stop_count = ask->stop_count,
         .suffix = ask->suffix,
@@ -112,6 +115,7 @@ static void on_emit(struct sim *sim, const struct rmk_action *action)
     if (!ask->accepted || ask->ended || action->emit.gen_length != ask->gen_length) {
         wrong(sim, ask, "text before its beginning or after its end");
     }
+    ask->leading = 0;
     if (restarted) {
         ask->settled = 0;
     }
@@ -131,6 +135,10 @@ static void on_emit(struct sim *sim, const struct rmk_action *action)
             wrong(sim, ask, "a commit is not on the canvas");
         }
     }
+    for (ask->leading = 0;
+         ask->leading < ask->gen_length && action->emit.canvas[ask->leading] != SIM_MASK;
+         ask->leading++) {
+    }
     ask->settled = settled;
     memcpy(ask->settled_ids, action->emit.canvas, settled * sizeof(int32_t));
     if (ask->text_stop_at != 0 && settled >= ask->text_stop_at) {
@@ -149,6 +157,7 @@ static void judge_success(struct sim *sim, struct sim_ask *ask, const struct rmk
     sim_oracle(&sim->model, ask, ask->numerics_class, &truth);
     bool whole = !truth.poisoned && count == truth.count &&
                  action->finish.usage.forwards == truth.forwards &&
+                 action->finish.usage.refreshes == truth.refreshes &&
                  (action->finish.reason == RMK_FINISH_STOP) == truth.found;
     bool part = ask->text_stopped && action->finish.reason == RMK_FINISH_STOP &&
                 count == ask->settled && (truth.poisoned || count <= truth.count);
@@ -171,6 +180,25 @@ static void judge_success(struct sim *sim, struct sim_ask *ask, const struct rmk
     sim->answers += whole;
 }
 
+/* What it gets at its deadline: what is settled, or all that is decided. Which stop cuts it short
+ * is not known here. */
+static void judge_deadline(struct sim *sim, struct sim_ask *ask, const struct rmk_action *action)
+{
+    bool answered = action->finish.err == RMK_OK;
+    uint32_t suffix_count = answered ? ask->suffix_count : 0;
+    uint32_t count = action->finish.id_count - suffix_count;
+    uint32_t most = answered ? ask->leading : ask->settled;
+
+    if (action->finish.id_count < suffix_count || count < ask->settled || count > most ||
+        memcmp(action->finish.ids, ask->settled_ids, ask->settled * sizeof(int32_t)) != 0 ||
+        memcmp(action->finish.ids + count, ask->suffix, suffix_count * sizeof(int32_t)) != 0) {
+        wrong(sim, ask, "the deadline's answer is not what was decided");
+    }
+    if (answered != (ask->best_at_deadline && action->finish.usage.committed > 0)) {
+        wrong(sim, ask, "a deadline's answer without ids, or ids without being asked for");
+    }
+}
+
 /* No group that the coordinator has ever heard of could take it. */
 static bool is_too_long(const struct sim *sim, const struct sim_ask *ask)
 {
@@ -179,7 +207,10 @@ static bool is_too_long(const struct sim *sim, const struct sim_ask *ask)
     for (uint32_t i = 0; i < sim->group_count; i++) {
         const struct sim_group *group = &sim->groups[i];
         if (group->told && rows <= group->rows_max &&
-            rows * (ask->cfg_scale > 0 ? 2 : 1) <= group->step_rows_max) {
+            rows * (ask->cfg_scale > 0 ? 2 : 1) <= group->step_rows_max &&
+            sim_ask_kv_rows(ask) <= group->kv_rows_max &&
+            (group->reads_max == 0 ||
+             ask->gen_length + ask->prompt_mask_count <= group->reads_max)) {
             return false;
         }
     }
@@ -281,6 +312,7 @@ static void on_finish(struct sim *sim, const struct rmk_action *action)
         if (ask->deadline_us == 0 || ask->deadline_us > sim->now_us) {
             wrong(sim, ask, "ended before its deadline");
         }
+        judge_deadline(sim, ask, action);
         break;
     default:
         judge_failure(sim, ask, action);

@@ -77,6 +77,11 @@ void sim_group_form(struct sim *sim, uint32_t index)
         .rows_max = group->rows_max,
         .step_rows_max = group->step_rows_max,
         .numerics_class = group->numerics_class,
+        .kv_rows_max = group->kv_rows_max,
+        .reads_max = group->reads_max,
+        .cost_full_row_ns = group->cost_full_row_ns,
+        .cost_window_row_ns = group->cost_window_row_ns,
+        .cost_round_ns = group->cost_round_ns,
     };
     sim_send(sim, message, 0, &group->up_us);
     if (sim->chaos.group_life_us > 0 && !sim_is_healing(sim)) {
@@ -105,10 +110,33 @@ void sim_group_die(struct sim *sim, uint32_t index, bool told)
  * -------------------------------------------------------------------------------------------------------
  */
 
+static struct sim_pass pass_of(const struct sim_ask *ask, const struct rmk_plan_row *row)
+{
+    bool window = row->kind == RMK_PLAN_WINDOW;
+
+    return (struct sim_pass){
+        .kind = row->kind,
+        .keep = row->keep,
+        .begin = window ? row->window_begin : 0,
+        .end = window ? row->window_end : sim_ask_rows(ask),
+        .refresh_prompt = row->refresh_prompt,
+        .refresh_gen = row->refresh_gen,
+        .transfer_ratio = row->transfer_ratio,
+    };
+}
+
+static uint32_t count_positions(const struct sim_ask *ask, const struct rmk_plan_row *row)
+{
+    struct sim_pass pass = pass_of(ask, row);
+
+    return (pass.end - pass.begin) * (ask->cfg_scale > 0 ? 2 : 1);
+}
+
 static void verify_plan(struct sim *sim, const struct sim_group *group, const struct plan *plan)
 {
     bool closed[SIM_SLOTS_MAX] = {false};
     uint32_t positions = 0;
+    uint32_t reads = 0;
 
     if (plan->plan.sequence != group->sequence + 1) {
         sim_fail(sim, SIM_WRONG, "group %u got plan %llu after plan %llu", plan->plan.group,
@@ -138,7 +166,12 @@ static void verify_plan(struct sim *sim, const struct sim_group *group, const st
             }
         }
         const struct sim_ask *ask = sim_ask_of(sim, row->request);
-        positions += ask == NULL ? 0 : sim_ask_rows(ask) * (ask->cfg_scale > 0 ? 2 : 1);
+        reads += row->read_count;
+        positions += ask == NULL ? 0 : count_positions(ask, row);
+    }
+    if (group->reads_max > 0 && reads > group->reads_max) {
+        sim_fail(sim, SIM_WRONG, "a plan reads %u positions, group %u takes %u", reads,
+                 plan->plan.group, group->reads_max);
     }
     if (positions > group->step_rows_max) {
         sim_fail(sim, SIM_WRONG, "a plan has %u positions, group %u takes %u", positions,
@@ -160,6 +193,45 @@ static bool take_staged(struct sim_group *group, struct rmk_request_id request, 
     return false;
 }
 
+static void verify_room(struct sim *sim, const struct sim_group *group)
+{
+    uint32_t kv_rows = 0;
+
+    for (uint32_t i = 0; i < group->slot_count; i++) {
+        kv_rows += group->slots[i].used ? group->slots[i].kv_rows : 0;
+    }
+    if (kv_rows > group->kv_rows_max) {
+        sim_fail(sim, SIM_WRONG, "%u key/value rows are to be kept where %u fit", kv_rows,
+                 group->kv_rows_max);
+    }
+}
+
+/* What the row builds on is there, and what it reads it computes. */
+static void verify_kept(struct sim *sim, const struct sim_slot *slot, const struct plan *plan,
+                        uint32_t index)
+{
+    const struct rmk_plan_row *row = &plan->rows[index];
+    struct sim_pass pass = pass_of(slot->ask, row);
+    bool refreshes = row->refresh_prompt && row->refresh_gen;
+
+    if ((row->kind != RMK_PLAN_FULL || row->keep) && slot->kv_rows == 0) {
+        sim_fail(sim, SIM_WRONG, "request %u.%u was not opened to keep anything",
+                 row->request.index, row->request.generation);
+    }
+    if ((row->kind == RMK_PLAN_WINDOW && !slot->kept.filled) ||
+        (row->kind == RMK_PLAN_FEATURE && !refreshes && !slot->kept.featured)) {
+        sim_fail(sim, SIM_WRONG, "request %u.%u builds on what is not there", row->request.index,
+                 row->request.generation);
+    }
+    for (uint32_t i = 0; i < row->read_count; i++) {
+        if (plan->reads[index][i] < pass.begin || plan->reads[index][i] >= pass.end) {
+            sim_fail(sim, SIM_WRONG, "request %u.%u: read %u is outside [%u, %u)",
+                     row->request.index, row->request.generation, plan->reads[index][i], pass.begin,
+                     pass.end);
+        }
+    }
+}
+
 /* Prompt and features into the slot. False: a picture's features are not here. */
 static bool open_slot(struct sim *sim, struct sim_group *group, const struct rmk_plan_row *row)
 {
@@ -177,6 +249,9 @@ static bool open_slot(struct sim *sim, struct sim_group *group, const struct rmk
     slot->used = true;
     slot->request = row->request;
     slot->ask = ask;
+    slot->kv_rows = row->kv ? sim_ask_kv_rows(ask) : 0;
+    memset(&slot->kept, 0, sizeof(slot->kept));
+    verify_room(sim, group);
     sim_ask_fill(ask, slot->rows);
     return true;
 }
@@ -212,19 +287,21 @@ static void update_slot(struct sim *sim, struct sim_group *group, const struct p
     }
 }
 
-static void answer_row(struct sim *sim, const struct sim_group *group, const struct plan *plan,
+static void answer_row(struct sim *sim, struct sim_group *group, const struct plan *plan,
                        uint32_t index, struct sim_message *message)
 {
     const struct rmk_plan_row *row = &plan->rows[index];
-    const struct sim_slot *slot = &group->slots[row->slot];
+    struct sim_slot *slot = &group->slots[row->slot];
+    const struct sim_pass pass = pass_of(slot->ask, row);
     struct rmk_row_result *result = &message->rows[message->row_count];
     struct rmk_guess *guesses = message->guesses[message->row_count];
-    uint64_t hash =
-        sim_model_forward(&sim->model, slot->ask, slot->rows, row->forward, group->numerics_class);
+    uint64_t hash = sim_model_forward(&sim->model, slot->ask, &pass, slot->rows, &slot->kept,
+                                      row->forward, group->numerics_class);
 
     *result = (struct rmk_row_result){
         .request = row->request,
-        .poisoned = sim_model_poisons(&sim->model, hash),
+        /* Nobody sees a logit of a row without reads. */
+        .poisoned = row->read_count > 0 && sim_model_poisons(&sim->model, hash),
         .guess_count = row->read_count,
     };
     for (uint32_t i = 0; i < row->read_count; i++) {
@@ -234,7 +311,7 @@ static void answer_row(struct sim *sim, const struct sim_group *group, const str
     }
     message->classes[message->row_count++] = group->numerics_class;
     if (sim_fault(sim, sim->chaos.garble_per_mille)) {
-        switch (sim_below(sim, 4)) {
+        switch (row->read_count == 0 ? 0 : sim_below(sim, 4)) {
         case 0:
             message->row_count--; /* the row is missing */
             break;
@@ -332,6 +409,7 @@ static void run_plan(struct sim *sim, struct sim_group *group, struct plan *plan
             return;
         }
         update_slot(sim, group, plan, i);
+        verify_kept(sim, &group->slots[plan->rows[i].slot], plan, i);
         answer_row(sim, group, plan, i, message);
     }
     sim_send(sim, message, sim_between(sim, sim->compute_us_min, sim->compute_us_max),
@@ -478,6 +556,20 @@ static struct sim_event *send_down(struct sim *sim, uint32_t index,
     return event;
 }
 
+/* What the group's canvas has to be at this row: all that it has been told. A row that reads is
+ * told everything. */
+static void copy_canvas(const struct rmk_request *request, const struct sim_ask *ask,
+                        int32_t *canvas)
+{
+    memcpy(canvas, request->canvas.ids, ask->gen_length * sizeof(int32_t));
+    for (uint32_t i = request->log_seen; i < request->canvas.log_count; i++) {
+        uint32_t position = request->canvas.log[i].position;
+        if (position >= ask->prompt_rows && rmk_request_ride(request).replay) {
+            canvas[position - ask->prompt_rows] = SIM_MASK;
+        }
+    }
+}
+
 static void send_plan(struct sim *sim, const struct rmk_plan *plan)
 {
     struct sim_group *group = &sim->groups[plan->group];
@@ -506,8 +598,7 @@ static void send_plan(struct sim *sim, const struct rmk_plan *plan)
         copy->rows[i] = *row;
         memcpy(copy->updates[i], row->updates, row->update_count * sizeof(*row->updates));
         memcpy(copy->reads[i], row->reads, row->read_count * sizeof(*row->reads));
-        memcpy(copy->canvas[i], sim->engine->requests[row->request.index].canvas.ids,
-               ask->gen_length * sizeof(int32_t));
+        copy_canvas(&sim->engine->requests[row->request.index], ask, copy->canvas[i]);
     }
     send_down(sim, plan->group, plan_arrives)->payload = copy;
 }

@@ -4,9 +4,8 @@
  *     limits requests=4 queued=4 rows=1 retries=2 plan_timeout=50000 encode_timeout=50000
  *     group 0 slots=2 rows=128 step_rows=256 class=1
  *     vision 0 parallel=2 cache=4
- *     at 0 group-up 0
- *     at 1000 submit 1 gen=4 block=4 steps=2 prompt=3 items=1 picture=7 stop=5 …
- *     at 2000 cancel 1
+ *     at 0 group-up 0          kv=ROWS: key/value rows of a group; cache, rule: numbers of their
+ * enums at 1000 submit 1 gen=4 block=4 steps=2 prompt=3 items=1 picture=7 stop=5 … at 2000 cancel 1
  *     ---
  *     t=0 group-up …
  *
@@ -99,6 +98,7 @@ static void set_group(const struct line *line)
     group->rows_max = (uint32_t)value_of(line, "rows", SIM_ROWS_MAX);
     group->step_rows_max = (uint32_t)value_of(line, "step_rows", UINT64_C(2) * SIM_ROWS_MAX);
     group->numerics_class = value_of(line, "class", 1);
+    group->kv_rows_max = (uint32_t)value_of(line, "kv", 0);
 }
 
 static void set_vision(const struct line *line)
@@ -224,6 +224,14 @@ static uint32_t make_ask(const struct line *line)
     ask->stop_count = value_of(line, "stop", SIM_VOCABULARY) < SIM_VOCABULARY;
     ask->stop_counts[0] = 1;
     ask->stop_ids[0][0] = (int32_t)value_of(line, "stop", 0);
+    ask->rule.rule = (enum rmk_rule)value_of(line, "rule", RMK_RULE_QUOTA);
+    ask->rule.tau = (double)value_of(line, "tau", 900) / 1000;
+    ask->cache.cache = (enum rmk_cache)value_of(line, "cache", RMK_CACHE_NONE);
+    ask->cache.refresh_interval = (uint32_t)value_of(line, "interval", 0);
+    ask->cache.prompt_interval = (uint32_t)value_of(line, "kp", 25);
+    ask->cache.gen_interval = (uint32_t)value_of(line, "kg", 7);
+    ask->cache.transfer_ratio = 0.25;
+    ask->best_at_deadline = value_of(line, "best", 0) != 0;
     ask->item_count = (uint32_t)value_of(line, "items", 0);
     for (uint32_t i = 0; i < ask->item_count && i < SIM_ITEMS_MAX; i++) {
         uint64_t picture = value_of(line, "picture", 1) + i;

@@ -68,6 +68,28 @@ struct sim_model {
     uint32_t poison_per_mille; /* of forwards */
 };
 
+/* What a slot keeps between forwards, as numbers that stand for all they were computed from. A
+ * position's key and value are a number made of the ids and kept numbers that the forward that
+ * wrote them has seen. */
+struct sim_kept {
+    bool filled; /* by a FULL row with keep */
+    uint64_t kv[SIM_ROWS_MAX];
+    bool featured; /* by a FEATURE row that refreshed everything */
+    uint64_t prompt;
+    uint64_t gen;
+};
+
+/* Which forward: rows [begin, end) are computed. */
+struct sim_pass {
+    enum rmk_plan_kind kind;
+    bool keep;
+    uint32_t begin;
+    uint32_t end;
+    bool refresh_prompt;
+    bool refresh_gen;
+    double transfer_ratio;
+};
+
 /* What a request asks, and what has become of it. */
 struct sim_ask {
     uint64_t tag;
@@ -81,6 +103,9 @@ struct sim_ask {
     enum rmk_remasking remasking;
     uint64_t seed;
     bool golden_noise;
+    struct rmk_rule_options rule;
+    struct rmk_cache_options cache;
+    bool best_at_deadline;
     uint32_t stop_count;
     uint32_t stop_counts[SIM_STOPS_MAX];
     int32_t stop_ids[SIM_STOPS_MAX][SIM_STOP_IDS_MAX];
@@ -107,18 +132,22 @@ struct sim_ask {
     uint32_t faults_before;
     struct rmk_request_id id;
     uint64_t numerics_class; /* of the last group that ran it */
+    uint32_t leading;        /* decided, with no mask before */
     uint32_t settled;
     int32_t settled_ids[SIM_GEN_MAX];
 };
 
 uint32_t sim_ask_rows(const struct sim_ask *ask);
+/* Key/value rows that it holds on a group. */
+uint32_t sim_ask_kv_rows(const struct sim_ask *ask);
 /* The sequence before the first step: prompt, features, masks, suffix. */
 void sim_ask_fill(const struct sim_ask *ask, int32_t *rows);
 int32_t sim_feature(const uint8_t key[32], uint32_t row);
 
-/* Everything one forward may depend on, as one number. */
+/* Everything one forward may depend on, as one number; renews what the slot keeps. */
 uint64_t sim_model_forward(const struct sim_model *model, const struct sim_ask *ask,
-                           const int32_t *rows, uint64_t forward, uint64_t numerics_class);
+                           const struct sim_pass *pass, const int32_t *rows, struct sim_kept *kept,
+                           uint64_t forward, uint64_t numerics_class);
 bool sim_model_poisons(const struct sim_model *model, uint64_t forward_hash);
 void sim_model_guess(const struct sim_model *model, uint64_t forward_hash, uint32_t row,
                      int32_t *out_token, double *out_confidence);
@@ -127,6 +156,7 @@ struct sim_truth {
     bool poisoned;
     bool found;
     uint32_t forwards;
+    uint32_t refreshes;
     uint32_t count; /* generated ids, cut at the stop */
     int32_t ids[SIM_GEN_MAX];
 };
@@ -162,7 +192,9 @@ struct sim_slot {
     bool used;
     struct rmk_request_id request;
     const struct sim_ask *ask;
+    uint32_t kv_rows;
     int32_t rows[SIM_ROWS_MAX];
+    struct sim_kept kept;
 };
 
 struct sim_staged {
@@ -180,6 +212,11 @@ struct sim_group {
     uint32_t rows_max;
     uint32_t step_rows_max;
     uint64_t numerics_class;
+    uint32_t kv_rows_max;
+    uint32_t reads_max;
+    uint64_t cost_full_row_ns;
+    uint64_t cost_window_row_ns;
+    uint64_t cost_round_ns;
     uint64_t sequence;
     struct sim_slot slots[SIM_SLOTS_MAX];
     struct sim_staged staged[SIM_STAGED_MAX];

@@ -156,6 +156,61 @@ static void draw_ask(struct sim *sim, const struct rmk_item *pictures, uint32_t 
     ask->text_stop_at = sim_chance(sim, 900) ? 0 : 1 + sim_below(sim, ask->gen_length);
 }
 
+/* Rules, caches and batches exist in odd seeds only, and what they draw is drawn apart: so the even
+ * seeds that once showed something still mean what they meant. */
+static bool is_mixed(const struct sim *sim)
+{
+    return sim->seed % 2 == 1;
+}
+
+static uint32_t draw_apart(const struct sim *sim, uint32_t who, uint32_t what, uint32_t bound)
+{
+    return (uint32_t)(sim_mix(sim_mix(sim->seed, UINT64_C(0x6d69780000) + who), what) % bound);
+}
+
+static void draw_policies(struct sim *sim)
+{
+    for (uint32_t i = 0; is_mixed(sim) && i < sim->ask_count; i++) {
+        struct sim_ask *ask = &sim->asks[i];
+        ask->rule = (struct rmk_rule_options){
+            .rule = (enum rmk_rule)draw_apart(sim, i, 0, RMK_RULE_LOCAL_LEAP + 1),
+            .tau = draw_apart(sim, i, 1, 11) / 10.0,
+            .factor = draw_apart(sim, i, 2, 9) / 4.0,
+            .factor_compat = draw_apart(sim, i, 3, 2) == 1,
+            .tau_low = draw_apart(sim, i, 4, 11) / 10.0,
+            .kappa = draw_apart(sim, i, 5, 11) / 10.0,
+            .reach = draw_apart(sim, i, 6, 6),
+        };
+        ask->cache = (struct rmk_cache_options){
+            .cache = (enum rmk_cache)draw_apart(sim, i, 7, RMK_CACHE_FEATURE + 1),
+            .refresh_interval = draw_apart(sim, i, 8, 7),
+            .prompt_interval = 1 + draw_apart(sim, i, 9, 8),
+            .gen_interval = 1 + draw_apart(sim, i, 10, 4),
+            .transfer_ratio = draw_apart(sim, i, 11, 5) / 4.0,
+        };
+        ask->best_at_deadline = draw_apart(sim, i, 12, 2) == 1;
+    }
+    for (uint32_t i = 0; is_mixed(sim) && i < sim->group_count; i++) {
+        struct sim_group *group = &sim->groups[i];
+        uint32_t who = 100 + i;
+        if (draw_apart(sim, who, 0, 8) > 0) {
+            group->kv_rows_max = 60 + draw_apart(sim, who, 1, 5 * SIM_ROWS_MAX);
+        }
+        if (draw_apart(sim, who, 2, 2) == 0) {
+            group->reads_max = 20 + draw_apart(sim, who, 3, 2 * SIM_GEN_MAX);
+        }
+        if (draw_apart(sim, who, 4, 2) == 0) {
+            group->cost_full_row_ns = 1 + draw_apart(sim, who, 5, 2000000);
+            group->cost_window_row_ns = draw_apart(sim, who, 6, 2000000);
+            group->cost_round_ns = draw_apart(sim, who, 7, 20000000);
+        }
+        group->slot_count += draw_apart(sim, who, 8, SIM_SLOTS_MAX - 4 + 1);
+    }
+    if (is_mixed(sim)) {
+        sim->limits.rows_per_plan_max = 1 + draw_apart(sim, 200, 0, SIM_PLAN_ROWS_MAX);
+    }
+}
+
 /* ---- clients over time
  * ------------------------------------------------------------------------------------------- */
 
@@ -245,6 +300,7 @@ void sim_run_seed(uint64_t seed, bool print_trace, struct sim *sim)
     for (uint32_t i = 0; i < asks; i++) {
         draw_ask(sim, pictures, 1 + sim_below(sim, 4));
     }
+    draw_policies(sim);
     sim_begin(sim);
     for (uint32_t i = 0; i < sim->group_count; i++) {
         sim_at(sim, sim_between(sim, 0, 20000), rise_group)->index = i;

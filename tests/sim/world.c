@@ -298,19 +298,26 @@ struct sim_message *sim_message(enum rmk_event_kind kind)
     return message;
 }
 
+/* The answer to a plan that the engine still waits for; a late one says nothing about where its
+ * requests are now. */
+static bool is_awaited(const struct sim *sim, const struct rmk_event_step *step)
+{
+    const struct rmk_group *group = &sim->engine->fleet.groups[step->group];
+
+    return group->up && group->in_flight && group->epoch == step->epoch &&
+           group->sequence == step->sequence;
+}
+
 static void arrive(struct sim *sim, struct sim_event *event)
 {
     struct sim_message *message = event->payload;
     enum rmk_event_kind kind = message->event.kind;
 
     if (kind == RMK_EVENT_STEP_DONE || kind == RMK_EVENT_STEP_FAILED) {
+        bool counts = is_awaited(sim, &message->event.step);
         for (uint32_t i = 0; i < message->row_count; i++) {
             message->rows[i].guesses = message->guesses[i];
             struct sim_ask *ask = sim_ask_of(sim, message->rows[i].request);
-            bool counts =
-                sim->groups[message->event.step.group].flight_epoch == message->event.step.epoch &&
-                sim->groups[message->event.step.group].flight_sequence ==
-                    message->event.step.sequence;
             if (ask != NULL && counts) {
                 ask->numerics_class = message->classes[i];
             }

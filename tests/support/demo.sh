@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 remask=$1/remask
-pictures=(tests/data/scenes/000.png tests/data/scenes/001.jpg tests/data/scenes/002.png)
+pictures=(tests/data/scenes/096.jpg tests/data/scenes/061.jpg tests/data/scenes/102.png)
 prompt="Please describe the image in detail."
 
 # A folder of our own, so that a cluster that is running already is not in the way.

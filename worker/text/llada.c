@@ -3,25 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-struct rmk_llada {
-    const struct rmk_text_spec *spec;
-    const struct rmk_weights *weights;
-    struct rmk_device *device;
-    uint32_t rows_max; /* T */
-    uint64_t bytes;
-    /* Letters as in weights.h; H and Hk are this rank's. */
-    float *x;      /* [T, D] the residual stream, without the last sum */
-    float *delta;  /* [T, D] what the last sublayer adds to it */
-    void *n;       /* act [T, D] normed */
-    void *q;       /* act [T, H*Dh] */
-    void *k;       /* act [T, Hk*Dh] as projected */
-    void *v;       /* act [T, Hk*Dh] as projected */
-    void *k_rows;  /* act [T, Hk*Dh] rotated, each segment's keys one after another by position */
-    void *v_rows;  /* act [T, Hk*Dh] */
-    void *a;       /* act [T, H*Dh] attention's result */
-    void *gate_up; /* act [T, 2*F] */
-    void *f;       /* act [T, F] */
-};
+#include "worker/text/llada_state.h"
 
 static enum rmk_err take(struct rmk_llada *llada, uint32_t width, size_t element_bytes, void **out,
                          struct rmk_why *why)
@@ -96,17 +78,24 @@ float *rmk_llada_stream(struct rmk_llada *llada)
     return llada->x;
 }
 
-/* Every segment brings all its rows, so its keys and values begin where its rows begin. */
-static void place_keys(struct rmk_llada *llada, const struct rmk_llada_step *step)
+/* Keys and values that are kept have their place in the cache. The others are scratch, and begin
+ * where their segment's rows begin, since it brings all of them. */
+static void place_keys(struct rmk_llada *llada, uint32_t layer, const struct rmk_llada_step *step)
 {
     size_t row_bytes = (size_t)llada->weights->kv_heads.count * llada->spec->head_width *
                        rmk_dtype_bytes(llada->device->info.act);
 
     for (uint32_t i = 0; i < step->segment_count; i++) {
         struct rmk_segment *segment = &step->segments[i];
-        rmk_assert(segment->kv_count == segment->row_count);
-        segment->k = (uint8_t *)llada->k_rows + segment->row_begin * row_bytes;
-        segment->v = (uint8_t *)llada->v_rows + segment->row_begin * row_bytes;
+        if (step->kept[i] != NULL) {
+            rmk_assert(segment->kv_count == step->kept[i]->kv.count);
+            segment->k = rmk_cache_k(step->cache, layer, step->kept[i]);
+            segment->v = rmk_cache_v(step->cache, layer, step->kept[i]);
+        } else {
+            rmk_assert(segment->kv_count == segment->row_count);
+            segment->k = (uint8_t *)llada->k_rows + segment->row_begin * row_bytes;
+            segment->v = (uint8_t *)llada->v_rows + segment->row_begin * row_bytes;
+        }
     }
 }
 
@@ -132,10 +121,10 @@ out:
     return err;
 }
 
-/* delta = this rank's part of attention(n) Wo */
-static enum rmk_err attend(struct rmk_llada *llada, const struct rmk_layer_weights *layer,
-                           const struct rmk_llada_step *step)
+enum rmk_err rmk_llada_attend(struct rmk_llada *llada, uint32_t layer_index,
+                              const struct rmk_llada_step *step)
 {
+    const struct rmk_layer_weights *layer = &llada->weights->layers[layer_index];
     struct rmk_device *device = llada->device;
     const struct rmk_ops *ops = device->ops;
     const enum rmk_dtype act = device->info.act;
@@ -143,6 +132,7 @@ static enum rmk_err attend(struct rmk_llada *llada, const struct rmk_layer_weigh
     const float scale = (float)(1.0 / sqrt((double)llada->spec->head_width));
     enum rmk_err err;
 
+    place_keys(llada, layer_index, step);
     RMK_TRY(ops->linear(device, layer->q, llada->n, rows, llada->q, act));
     RMK_TRY(ops->linear(device, layer->k, llada->n, rows, llada->k, act));
     RMK_TRY(ops->linear(device, layer->v, llada->n, rows, llada->v, act));
@@ -155,10 +145,9 @@ out:
     return err;
 }
 
-/* delta = this rank's part of (silu(n Wg) * n Wu) Wd */
-static enum rmk_err feed_forward(struct rmk_llada *llada, const struct rmk_layer_weights *layer,
-                                 uint32_t rows)
+enum rmk_err rmk_llada_feed_forward(struct rmk_llada *llada, uint32_t layer_index, uint32_t rows)
 {
+    const struct rmk_layer_weights *layer = &llada->weights->layers[layer_index];
     struct rmk_device *device = llada->device;
     const struct rmk_ops *ops = device->ops;
     enum rmk_err err;
@@ -182,18 +171,17 @@ enum rmk_err rmk_llada_forward(struct rmk_llada *llada, const struct rmk_llada_s
     enum rmk_err err = RMK_OK;
 
     rmk_assert(rows <= llada->rows_max);
-    place_keys(llada, step);
     for (i = 0; i < llada->weights->layer_count; i++) {
         const struct rmk_layer_weights *layer = &llada->weights->layers[i];
         /* What a sublayer gave is added where the next one begins to read. */
         const float *delta = i == 0 ? NULL : llada->delta;
         RMK_TRY(ops->rmsnorm(device, llada->x, delta, layer->input_norm, eps, llada->n, rows, d));
-        RMK_TRY(attend(llada, layer, step));
+        RMK_TRY(rmk_llada_attend(llada, i, step));
         RMK_TRY(rmk_exchange_sum(exchange, llada->delta, (size_t)rows * d, why));
 
         RMK_TRY(
             ops->rmsnorm(device, llada->x, llada->delta, layer->post_norm, eps, llada->n, rows, d));
-        RMK_TRY(feed_forward(llada, layer, rows));
+        RMK_TRY(rmk_llada_feed_forward(llada, i, rows));
         RMK_TRY(rmk_exchange_sum(exchange, llada->delta, (size_t)rows * d, why));
     }
 out:

@@ -6,8 +6,10 @@
  *     for each layer:    n = rmsnorm(x)    x += sum over ranks of attention(rope(n Wq), rope(n Wk),
  * n Wv) Wo m = rmsnorm(x)    x += sum over ranks of (silu(m Wg) * m Wu) Wd
  *
- * Attention is bidirectional and stays within a segment: one request's rows. Scratch is sized at
- * create; a forward allocates nothing. Collective over the ranks of `exchange`.
+ * Attention is bidirectional and stays within a segment: one request's rows. A segment whose keys
+ * and values are kept attends to all of its extent, and may bring fewer rows than that: theirs are
+ * replaced, the others are as an earlier forward left them. Scratch is sized at create; a forward
+ * allocates nothing. Collective over the ranks of `exchange`.
  */
 #ifndef RMK_WORKER_TEXT_LLADA_H
 #define RMK_WORKER_TEXT_LLADA_H
@@ -16,6 +18,7 @@
 
 #include "kernels/kernels.h"
 #include "model/spec.h"
+#include "worker/text/cache.h"
 #include "worker/text/exchange.h"
 #include "worker/text/weights.h"
 
@@ -33,6 +36,8 @@ struct rmk_llada_step {
     struct rmk_segment
         *segments; /* row_begin, row_count and kv_count given; k and v are set here */
     const struct rmk_rotation *rotations; /* [segment_count] */
+    const struct rmk_cache *cache;
+    const struct rmk_kept *const *kept; /* [segment_count]; NULL: nothing is kept of that segment */
     uint32_t segment_count;
 };
 

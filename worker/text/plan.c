@@ -54,6 +54,12 @@ static enum rmk_err convert_open(struct rmk_plan_job *job,
                       rmk_fail(&job->why, RMK_EINVAL, "open of slot %u with %llu rows: this group has %u slots of %u rows",
                                source->slot, (unsigned long long)total, limits->slot_count, limits->rows_max));
     }
+    if (((source->kv || source->feature) && limits->kv_rows_max == 0) ||
+        (source->feature && limits->feature_rows_max == 0)) {
+        return refuse(job, source->request,
+                      rmk_fail(&job->why, RMK_EUNSUPPORTED, "the request wants to keep %s from step to step; this group has no memory for it",
+                               source->feature ? "features" : "keys and values"));
+    }
     target->slot = source->slot;
     target->prompt_rows = source->prompt_rows;
     target->layout = job->layouts + job->layout_count;
@@ -61,6 +67,9 @@ static enum rmk_err convert_open(struct rmk_plan_job *job,
     target->gen_length = source->gen_length;
     target->suffix = source->suffix;
     target->suffix_count = (uint32_t)source->n_suffix;
+    target->kv = source->kv;
+    target->cfg = source->cfg;
+    target->feature = source->feature;
     for (size_t i = 0; i < source->n_layout; i++) {
         const Remask__Cluster__V1__Layout *piece = source->layout[i];
         struct rmk_layout *layout = &job->layouts[job->layout_count++];
@@ -76,17 +85,46 @@ static enum rmk_err convert_open(struct rmk_plan_job *job,
     return RMK_OK;
 }
 
+/* False: a kind from a newer coordinator. */
+static bool convert_kind(Remask__Cluster__V1__RowKind source, enum rmk_row_kind *out_kind)
+{
+    switch (source) {
+    case REMASK__CLUSTER__V1__ROW_KIND__FULL:
+        *out_kind = RMK_ROW_FULL;
+        return true;
+    case REMASK__CLUSTER__V1__ROW_KIND__WINDOW:
+        *out_kind = RMK_ROW_WINDOW;
+        return true;
+    case REMASK__CLUSTER__V1__ROW_KIND__FEATURE:
+        *out_kind = RMK_ROW_FEATURE;
+        return true;
+    default:
+        return false;
+    }
+}
+
 static enum rmk_err convert_row(struct rmk_plan_job *job,
                                 const Remask__Cluster__V1__Row *source,
                                 const struct rmk_plan_limits *limits,
                                 struct rmk_update *updates,
                                 struct rmk_row *target)
 {
+    enum rmk_row_kind kind;
+
     if (source->slot >= limits->slot_count || source->n_update_positions != source->n_update_ids ||
-        source->kind != REMASK__CLUSTER__V1__ROW_KIND__FULL) {
+        !convert_kind(source->kind, &kind)) {
         return refuse(job, source->request,
                       rmk_fail(&job->why, RMK_EINVAL, "a row for slot %u with %zu positions and %zu ids of kind %d cannot be run",
                                source->slot, source->n_update_positions, source->n_update_ids, (int)source->kind));
+    }
+    if (kind == RMK_ROW_WINDOW && (source->window_begin >= source->window_end || source->window_end > limits->rows_max)) {
+        return refuse(job, source->request,
+                      rmk_fail(&job->why, RMK_EINVAL, "a window of rows [%u, %u) is empty or outside the model",
+                               source->window_begin, source->window_end));
+    }
+    if (kind == RMK_ROW_FEATURE && !(source->transfer_ratio >= 0 && source->transfer_ratio <= 1)) {
+        return refuse(job, source->request,
+                      rmk_fail(&job->why, RMK_EINVAL, "a transfer ratio of %g is not from 0 to 1", source->transfer_ratio));
     }
     for (size_t i = 0; i < source->n_update_positions; i++) {
         updates[i] = (struct rmk_update){.position = source->update_positions[i], .id = source->update_ids[i]};
@@ -103,7 +141,13 @@ static enum rmk_err convert_row(struct rmk_plan_job *job,
     }
     *target = (struct rmk_row){
         .slot = source->slot,
-        .kind = RMK_ROW_FULL,
+        .kind = kind,
+        .keep = source->keep,
+        .window_begin = source->window_begin,
+        .window_end = source->window_end,
+        .refresh_prompt = source->refresh_prompt,
+        .refresh_gen = source->refresh_gen,
+        .transfer_ratio = source->transfer_ratio,
         .cfg_scale = source->cfg_scale,
         .updates = updates,
         .update_count = (uint32_t)source->n_update_positions,

@@ -23,6 +23,8 @@ struct rmk_plan_limits {
     uint32_t step_rows_max;
     uint32_t reads_max;
     uint32_t vocab;
+    uint32_t kv_rows_max;      /* 0: no request may keep keys and values */
+    uint32_t feature_rows_max; /* 0: nor attention and MLP outputs */
 };
 
 /* Take over `plan`, an unpacked message's (freed with the job, through `owner`). */

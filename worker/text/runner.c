@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/limits.h"
 #include "worker/text/rope.h"
 #include "worker/text/runner_state.h"
 
@@ -99,6 +100,7 @@ static enum rmk_err make_step(struct rmk_runner *runner, struct rmk_why *why)
                       (void **)&runner->positions, why));
     RMK_TRY(take_host(passes, sizeof(*runner->segments), (void **)&runner->segments, why));
     RMK_TRY(take_host(passes, sizeof(*runner->rotations), (void **)&runner->rotations, why));
+    RMK_TRY(take_host(passes, sizeof(*runner->kept), (void **)&runner->kept, why));
     RMK_TRY(take_host(head_rows, sizeof(*runner->head_positions), (void **)&runner->head_positions,
                       why));
     RMK_TRY(take_host(options->reads_max, sizeof(*runner->head_rows), (void **)&runner->head_rows,
@@ -176,7 +178,18 @@ enum rmk_err rmk_runner_create(const struct rmk_runner_options *options,
     RMK_TRY(rmk_weights_create(&weights, &runner->weights, why));
     RMK_TRY(rmk_llada_create(&runner->spec.text, runner->weights, runner->device,
                              options->step_rows_max, &runner->llada, why));
+    RMK_TRY(rmk_llada_feature_create(runner->llada, options->rows_max, options->size,
+                                     &runner->feature, why));
     RMK_TRY(rmk_exchange_init(&runner->exchange, runner->device, why));
+    const struct rmk_cache_sizes cache = {
+        .layer_count = runner->spec.text.layer_count,
+        .key_width = runner->weights->kv_heads.count * runner->spec.text.head_width,
+        .width = runner->spec.text.width,
+        .kv_rows_max = options->kv_rows_max,
+        .feature_rows_max = options->feature_rows_max,
+        .sequence_count = 2 * options->slot_count,
+    };
+    RMK_TRY(rmk_cache_init(&runner->cache, runner->device, &cache, why));
     RMK_TRY(make_slots(runner, why));
     RMK_TRY(make_step(runner, why));
     RMK_TRY(reserve(runner, why));
@@ -207,11 +220,14 @@ void rmk_runner_destroy(struct rmk_runner *runner)
     void *const on_host[] = {runner->slots,      runner->zeros,          runner->ids,
                              runner->features,   runner->positions,      runner->segments,
                              runner->rotations,  runner->head_rows,      runner->results,
-                             runner->everybodys, runner->head_positions, runner->read_order};
+                             runner->everybodys, runner->head_positions, runner->read_order,
+                             runner->kept};
     for (unsigned i = 0; i < sizeof(on_host) / sizeof(on_host[0]); i++) {
         free(on_host[i]);
     }
+    rmk_cache_deinit(&runner->cache);
     rmk_exchange_deinit(&runner->exchange);
+    rmk_llada_feature_destroy(runner->feature);
     rmk_llada_destroy(runner->llada);
     rmk_weights_destroy(runner->weights);
     free(runner);
@@ -235,12 +251,13 @@ void rmk_runner_describe(const struct rmk_runner *runner, char *out, size_t capa
 
     (void)snprintf(out, capacity,
                    "rank %u of %u: weights %.1f MiB, %u slots of %u rows and tables %.1f MiB, "
-                   "scratch for %u rows "
+                   "%u rows of keys and values, %u of features %.1f MiB, scratch for %u rows "
                    "%.1f MiB",
                    runner->options.rank, runner->options.size, (double)runner->weights->bytes / mib,
                    runner->options.slot_count, runner->options.rows_max,
-                   (double)runner->bytes / mib, runner->options.step_rows_max,
-                   (double)rmk_llada_bytes(runner->llada) / mib);
+                   (double)runner->bytes / mib, runner->options.kv_rows_max,
+                   runner->options.feature_rows_max, (double)runner->cache.bytes / mib,
+                   runner->options.step_rows_max, (double)rmk_llada_bytes(runner->llada) / mib);
 }
 
 /* -- open and close
@@ -406,12 +423,63 @@ out:
     return err;
 }
 
+/* All ranks have the same extents, or none: a rank with less memory than the others says so here.
+ */
+static enum rmk_err agree_on_room(struct rmk_runner *runner, bool has_room, struct rmk_why *why)
+{
+    const uint32_t mine = has_room;
+    uint32_t all[RMK_TP_RANKS_MAX];
+    enum rmk_err err = RMK_OK;
+
+    if (runner->exchange.comm == NULL) {
+        goto out;
+    }
+    RMK_TRY(rmk_comm_all_gather(runner->exchange.comm, &mine, sizeof(mine), all, why));
+    for (uint32_t rank = 0; has_room && rank < runner->options.size; rank++) {
+        if (all[rank] == 0) {
+            err = rmk_fail(why, RMK_ELIMIT, "rank %u has no room to keep what the request needs",
+                           rank);
+            goto out;
+        }
+    }
+out:
+    return err;
+}
+
+/* Extents for the request and, under guidance, for its second pass. */
+static enum rmk_err reserve_caches(struct rmk_runner *runner, const struct rmk_open *open,
+                                   struct rmk_why *why)
+{
+    struct rmk_slot *slot = &runner->slots[open->slot];
+    const uint32_t total = open->prompt_rows + open->gen_length + open->suffix_count;
+    const uint32_t passes = !open->kv && !open->feature ? 0 : open->cfg ? 2 : 1;
+    enum rmk_err taken = RMK_OK;
+    enum rmk_err err = RMK_OK;
+
+    for (uint32_t pass = 0; pass < passes && taken == RMK_OK; pass++) {
+        taken = rmk_cache_take(&runner->cache, total, open->feature, &slot->kept[pass], why);
+    }
+    if (passes > 0) {
+        RMK_TRY(agree_on_room(runner, taken == RMK_OK, why));
+    }
+    err = taken;
+out:
+    return err;
+}
+
+static void release_caches(struct rmk_runner *runner, struct rmk_slot *slot)
+{
+    rmk_cache_give_back(&runner->cache, &slot->kept[0]);
+    rmk_cache_give_back(&runner->cache, &slot->kept[1]);
+}
+
 enum rmk_err rmk_runner_open(struct rmk_runner *runner, const struct rmk_open *open,
                              struct rmk_why *why)
 {
     enum rmk_err err;
 
     RMK_TRY(check_open(runner, open, why));
+    RMK_TRY(reserve_caches(runner, open, why));
     if (runner->options.rank == 0) {
         for (uint32_t i = 0; i < open->layout_count; i++) {
             rmk_assert(open->layout[i].ids != NULL || open->layout[i].features != NULL ||
@@ -420,6 +488,10 @@ enum rmk_err rmk_runner_open(struct rmk_runner *runner, const struct rmk_open *o
     }
     RMK_TRY(fill_slot(runner, open, why));
 out:
+    if (err != RMK_OK && open->slot < runner->options.slot_count &&
+        runner->slots[open->slot].total == 0) {
+        release_caches(runner, &runner->slots[open->slot]);
+    }
     return err;
 }
 
@@ -427,6 +499,7 @@ void rmk_runner_close(struct rmk_runner *runner, uint32_t slot)
 {
     if (slot < runner->options.slot_count) {
         runner->slots[slot].total = 0;
+        release_caches(runner, &runner->slots[slot]);
     }
 }
 
@@ -439,29 +512,44 @@ void rmk_runner_begin(struct rmk_runner *runner)
     runner->row_count = 0;
 }
 
-enum rmk_err rmk_runner_pack(struct rmk_runner *runner, const struct rmk_slot *slot, bool uncond)
+enum rmk_err rmk_runner_gather(struct rmk_runner *runner, const struct rmk_pass *pass,
+                               float *target)
 {
     struct rmk_device *device = runner->device;
+    const struct rmk_slot *slot = pass->slot;
     const uint32_t d = runner->spec.text.width;
-    float *target = rmk_llada_stream(runner->llada) + (size_t)runner->row_count * d;
-    struct rmk_segment *segment = &runner->segments[runner->pass_count];
-    uint32_t kept = uncond ? slot->prompt : 0; /* rows from here on are the request's own */
+    uint32_t own = pass->begin; /* rows from here on are the request's own */
     enum rmk_err err;
 
-    if (uncond) {
-        RMK_TRY(
-            device->ops->copy_rows(device, runner->mask_row, runner->zeros, target, NULL, kept, d));
+    if (pass->uncond && slot->prompt > pass->begin) {
+        own = slot->prompt < pass->end ? slot->prompt : pass->end;
+        RMK_TRY(device->ops->copy_rows(device, runner->mask_row, runner->zeros, target, NULL,
+                                       own - pass->begin, d));
     }
-    RMK_TRY(device->ops->copy_rows(device, slot->rows + (size_t)kept * d, NULL,
-                                   target + (size_t)kept * d, NULL, slot->total - kept, d));
-    for (uint32_t i = 0; i < slot->total; i++) {
-        runner->positions[runner->row_count + i] = i;
+    RMK_TRY(device->ops->copy_rows(device, slot->rows + (size_t)own * d, NULL,
+                                   target + (size_t)(own - pass->begin) * d, NULL, pass->end - own,
+                                   d));
+out:
+    return err;
+}
+
+enum rmk_err rmk_runner_pack(struct rmk_runner *runner, const struct rmk_pass *pass)
+{
+    const uint32_t count = pass->end - pass->begin;
+    float *stream = rmk_llada_stream(runner->llada);
+    enum rmk_err err;
+
+    RMK_TRY(rmk_runner_gather(runner, pass,
+                              stream + (size_t)runner->row_count * runner->spec.text.width));
+    for (uint32_t i = 0; i < count; i++) {
+        runner->positions[runner->row_count + i] = pass->begin + i;
     }
-    *segment = (struct rmk_segment){
-        .row_begin = runner->row_count, .row_count = slot->total, .kv_count = slot->total};
-    runner->rotations[runner->pass_count] = slot->rotation;
+    runner->segments[runner->pass_count] = (struct rmk_segment){
+        .row_begin = runner->row_count, .row_count = count, .kv_count = pass->slot->total};
+    runner->rotations[runner->pass_count] = pass->slot->rotation;
+    runner->kept[runner->pass_count] = pass->keep ? &pass->slot->kept[pass->uncond] : NULL;
     runner->pass_count++;
-    runner->row_count += slot->total;
+    runner->row_count += count;
 out:
     return err;
 }
@@ -474,6 +562,8 @@ enum rmk_err rmk_runner_forward(struct rmk_runner *runner, struct rmk_why *why)
         .segments = runner->segments,
         .rotations = runner->rotations,
         .segment_count = runner->pass_count,
+        .cache = &runner->cache,
+        .kept = runner->kept,
     };
 
     return rmk_llada_forward(runner->llada, &step, &runner->exchange, why);

@@ -30,6 +30,7 @@ struct rmk_runner_options {
     uint32_t step_rows_max;      /* T: FULL rows of one plan together, CFG counted double */
     uint32_t reads_max;          /* positions read in one plan */
     uint32_t kv_rows_max;        /* key/value rows over all slots; 0: no caches. A request's extent is L rows, CFG: 2 L */
+    uint32_t feature_rows_max;   /* of these, rows that can also keep attention and MLP outputs */
     bool load_dummy;             /* weights from `dummy_seed` instead of the files, bf16 values */
     uint64_t dummy_seed;
 };
@@ -65,7 +66,7 @@ struct rmk_open {
 };
 
 /* Collective. Errors: RMK_EINVAL (slot in use, id outside the vocabulary, rows do not add up), RMK_ELIMIT
- * (P + G + S > rows_max), communicator errors. Features with NaN or Inf: RMK_EINTERNAL. */
+ * (P + G + S > rows_max; no extent is free), communicator errors. Features with NaN or Inf: RMK_EINTERNAL. */
 enum rmk_err rmk_runner_open(struct rmk_runner *runner, const struct rmk_open *open, struct rmk_why *why);
 void rmk_runner_close(struct rmk_runner *runner, uint32_t slot); /* no-op on a free slot */
 
@@ -121,6 +122,17 @@ enum rmk_err rmk_runner_run(struct rmk_runner *runner,
                             struct rmk_read *reads_out,
                             bool *poisoned,
                             struct rmk_why *why);
+
+/* What a forward costs: `round` whatever it holds, and each row. 0: not measured. */
+struct rmk_runner_cost {
+    uint64_t full_row_ns;
+    uint64_t window_row_ns;
+    uint64_t round_ns;
+};
+
+/* Time some small forwards of this rank alone (not collective), at start: no request may be open. Takes a fraction of a
+ * second; a model too slow for that is not measured. */
+enum rmk_err rmk_runner_measure(struct rmk_runner *runner, struct rmk_runner_cost *out_cost, struct rmk_why *why);
 
 /* For golden comparison: the slot's embedding rows [count, D] from `begin`; and raw logits, nothing suppressed, of the
  * positions given, gathered over ranks to [count, V] on every rank. Collective. */

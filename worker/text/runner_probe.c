@@ -105,7 +105,8 @@ enum rmk_err rmk_runner_logits(struct rmk_runner *runner, uint32_t slot, const u
         goto out;
     }
     rmk_runner_begin(runner);
-    RMK_TRY(rmk_runner_pack(runner, found, false));
+    const struct rmk_pass whole = {.slot = found, .end = found->total};
+    RMK_TRY(rmk_runner_pack(runner, &whole));
     RMK_TRY(rmk_runner_forward(runner, why));
     for (uint32_t done = 0; done < count; done += at_once) {
         uint32_t piece = count - done < at_once ? count - done : at_once;

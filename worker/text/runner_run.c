@@ -1,91 +1,10 @@
 #include "worker/text/runner.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
 #include "worker/text/runner_state.h"
 #include "worker/text/sample.h"
-
-/* -- checks
- * --------------------------------------------------------------------------------------- */
-
-static enum rmk_err check_row(struct rmk_runner *runner, const struct rmk_row *row,
-                              struct rmk_why *why)
-{
-    struct rmk_slot *slot =
-        row->slot < runner->options.slot_count ? &runner->slots[row->slot] : NULL;
-    enum rmk_err err = RMK_OK;
-
-    if (slot == NULL || slot->total == 0 || slot->in_step) {
-        err =
-            rmk_fail(why, RMK_EINVAL, "slot %u is not open, or rides twice in one step", row->slot);
-        goto out;
-    }
-    slot->in_step = true;
-    if (row->kind != RMK_ROW_FULL) {
-        err = rmk_fail(why, RMK_EUNSUPPORTED, "only full rows can be run");
-        goto out;
-    }
-    if (!isfinite(row->cfg_scale) || !isfinite(row->temperature)) {
-        err =
-            rmk_fail(why, RMK_EINVAL, "slot %u: guidance or temperature is not finite", row->slot);
-        goto out;
-    }
-    for (uint32_t i = 0; i < row->update_count; i++) {
-        if (row->updates[i].position >= slot->total) {
-            err = rmk_fail(why, RMK_EINVAL, "slot %u: update of position %u, but it has %u rows",
-                           row->slot, row->updates[i].position, slot->total);
-            goto out;
-        }
-        RMK_TRY(rmk_runner_check_id(runner, row->updates[i].id, why));
-    }
-    for (uint32_t i = 0; i < row->read_count; i++) {
-        if (row->reads[i] >= slot->total || (i > 0 && row->reads[i] <= row->reads[i - 1])) {
-            err = rmk_fail(why, RMK_EINVAL,
-                           "slot %u: read of position %u is out of order or beyond %u rows",
-                           row->slot, row->reads[i], slot->total);
-            goto out;
-        }
-    }
-out:
-    return err;
-}
-
-static uint32_t passes_of(const struct rmk_row *row)
-{
-    return row->cfg_scale > 0 ? 2 : 1;
-}
-
-/* Nothing is changed before every row is known to be good. */
-static enum rmk_err check_rows(struct rmk_runner *runner, const struct rmk_row *rows,
-                               uint32_t row_count, struct rmk_why *why)
-{
-    uint64_t step_rows = 0;
-    uint64_t reads = 0;
-    enum rmk_err err;
-
-    RMK_TRY(rmk_runner_check_group(runner, why));
-    for (uint32_t i = 0; i < row_count; i++) {
-        RMK_TRY(check_row(runner, &rows[i], why));
-        step_rows += (uint64_t)passes_of(&rows[i]) * runner->slots[rows[i].slot].total;
-        reads += rows[i].read_count;
-    }
-    if (step_rows > runner->options.step_rows_max) {
-        err = rmk_fail(why, RMK_ELIMIT, "a step of %" PRIu64 " rows, at most %u fit", step_rows,
-                       runner->options.step_rows_max);
-        goto out;
-    }
-    if (reads > runner->options.reads_max) {
-        err = rmk_fail(why, RMK_ELIMIT, "a step that reads %" PRIu64 " positions, at most %u fit",
-                       reads, runner->options.reads_max);
-    }
-out:
-    for (uint32_t i = 0; i < runner->options.slot_count; i++) {
-        runner->slots[i].in_step = false;
-    }
-    return err;
-}
 
 /* -- updates
  * --------------------------------------------------------------------------------------- */
@@ -145,17 +64,19 @@ out:
 /* -- reads
  * ----------------------------------------------------------------------------------------- */
 
-/* What the head is asked: rows without guidance first, since a row's numbers must not depend on
- * whether a neighbour has it, and then those with guidance, conditional and unconditional. */
+/* What the head is asked after one forward: rows without guidance first, since a row's numbers must
+ * not depend on whether a neighbour has it, and then those with guidance, conditional and
+ * unconditional. Results of a step's forwards follow each other. */
 struct head_plan {
+    uint32_t begin; /* first result */
     uint32_t plain_count;
     uint32_t guided_count;
 };
 
 static void plan_head_row(struct rmk_runner *runner, const struct rmk_row *row, uint32_t position,
-                          uint32_t place, uint32_t index)
+                          uint32_t place, uint32_t result)
 {
-    runner->head_rows[index] = (struct rmk_head_row){
+    runner->head_rows[result] = (struct rmk_head_row){
         .cfg_scale = row->cfg_scale > 0 ? row->cfg_scale : 0,
         .noise = row->noise,
         .temperature = row->temperature,
@@ -164,77 +85,90 @@ static void plan_head_row(struct rmk_runner *runner, const struct rmk_row *row, 
         .position = position,
         .total_rows = runner->slots[row->slot].total,
     };
-    runner->read_order[index] = place;
+    runner->read_order[result] = place;
 }
 
-/* segments: of the rows' first passes, in the order of the rows. A second pass follows its first.
- */
+/* Where a position of a pass is in the packed rows. */
+static uint32_t packed_row(const struct rmk_runner *runner, uint32_t pass,
+                           const struct rmk_row *row, uint32_t position)
+{
+    uint32_t begin = row->kind == RMK_ROW_WINDOW ? row->window_begin : 0;
+
+    return runner->segments[pass].row_begin + position - begin;
+}
+
+/* Of the packed rows; passes are in the order of the rows, and a second pass follows its first. */
 static struct head_plan plan_head(struct rmk_runner *runner, const struct rmk_row *rows,
                                   uint32_t row_count)
 {
     struct head_plan plan = {0};
-    uint32_t guided_total = 0;
     uint32_t index = 0;
 
     for (uint32_t i = 0; i < row_count; i++) {
-        guided_total += passes_of(&rows[i]) == 2 ? rows[i].read_count : 0;
+        if (rows[i].kind != RMK_ROW_FEATURE && rmk_runner_passes(&rows[i]) == 2) {
+            plan.guided_count += rows[i].read_count;
+        }
     }
     for (unsigned guided = 0; guided < 2; guided++) {
         uint32_t place = 0;
-        uint32_t segment = 0;
-        for (uint32_t i = 0; i < row_count; i++) {
-            uint32_t passes = passes_of(&rows[i]);
+        uint32_t pass = 0;
+        for (uint32_t i = 0; i < row_count; place += rows[i].read_count, i++) {
+            if (rows[i].kind == RMK_ROW_FEATURE) {
+                continue;
+            }
+            uint32_t passes = rmk_runner_passes(&rows[i]);
             for (uint32_t j = 0; passes == guided + 1 && j < rows[i].read_count; j++) {
-                plan_head_row(runner, &rows[i], rows[i].reads[j], place + j, index);
-                runner->head_positions[index] =
-                    runner->segments[segment].row_begin + rows[i].reads[j];
+                uint32_t position = rows[i].reads[j];
+                plan_head_row(runner, &rows[i], position, place + j, index);
+                runner->head_positions[index] = packed_row(runner, pass, &rows[i], position);
                 if (guided == 1) {
-                    runner->head_positions[index + guided_total] =
-                        runner->segments[segment + 1].row_begin + rows[i].reads[j];
+                    runner->head_positions[index + plan.guided_count] =
+                        packed_row(runner, pass + 1, &rows[i], position);
                 }
                 index++;
             }
-            place += rows[i].read_count;
-            segment += passes;
+            pass += passes;
         }
         if (guided == 0) {
             plan.plain_count = index;
         }
     }
-    plan.guided_count = guided_total;
     return plan;
 }
 
-/* The last norm over the wanted rows, then this rank's shard of the head. */
+static uint8_t *head_input_at(struct rmk_runner *runner, uint32_t row)
+{
+    return (uint8_t *)runner->head_input +
+           (size_t)row * runner->spec.text.width * rmk_dtype_bytes(runner->device->info.act);
+}
+
+/* This rank's shard of the head over the rows in head_input. */
 static enum rmk_err read_shard(struct rmk_runner *runner, struct head_plan plan)
 {
     struct rmk_device *device = runner->device;
     const struct rmk_weights *weights = runner->weights;
     const struct rmk_text_spec *text = &runner->spec.text;
-    const size_t row_bytes = text->width * rmk_dtype_bytes(device->info.act);
-    const uint32_t input_count = plan.plain_count + 2 * plan.guided_count;
-    uint8_t *guided = (uint8_t *)runner->head_input + plan.plain_count * row_bytes;
+    const uint32_t guided = plan.begin + plan.plain_count;
     int32_t suppressed[4];
     uint32_t suppressed_count = 0;
-    enum rmk_err err;
+    enum rmk_err err = RMK_OK;
 
     for (unsigned i = 0; i < 4; i++) {
         if (text->suppressed[i] >= 0) {
             suppressed[suppressed_count++] = text->suppressed[i];
         }
     }
-    RMK_TRY(rmk_llada_finish(runner->llada, runner->head_positions, input_count, runner->gathered,
-                             runner->head_input));
     if (plan.plain_count > 0) {
         RMK_TRY(device->ops->head(device, weights->head, runner->head_input, NULL, plan.plain_count,
                                   weights->vocab.begin, text->vocab, suppressed, suppressed_count,
-                                  runner->head_rows, runner->results));
+                                  runner->head_rows + plan.begin, runner->results + plan.begin));
     }
     if (plan.guided_count > 0) {
-        RMK_TRY(device->ops->head(
-            device, weights->head, guided, guided + plan.guided_count * row_bytes,
-            plan.guided_count, weights->vocab.begin, text->vocab, suppressed, suppressed_count,
-            runner->head_rows + plan.plain_count, runner->results + plan.plain_count));
+        RMK_TRY(device->ops->head(device, weights->head, head_input_at(runner, plan.plain_count),
+                                  head_input_at(runner, plan.plain_count + plan.guided_count),
+                                  plan.guided_count, weights->vocab.begin, text->vocab, suppressed,
+                                  suppressed_count, runner->head_rows + guided,
+                                  runner->results + guided));
     }
 out:
     return err;
@@ -272,33 +206,156 @@ out:
     return err;
 }
 
+/* -- forwards
+ * -------------------------------------------------------------------------------------- */
+
+/* After a forward: which parts of the slot's extents later rows may use. */
+static void mark_kept(struct rmk_runner *runner, const struct rmk_row *row)
+{
+    const bool whole = row->kind == RMK_ROW_FULL && row->keep;
+    const bool feature = row->kind == RMK_ROW_FEATURE;
+
+    for (uint32_t pass = 0; pass < rmk_runner_passes(row); pass++) {
+        struct rmk_kept *kept = &runner->slots[row->slot].kept[pass];
+        kept->prompt_valid |= whole || (feature && row->refresh_prompt);
+        kept->gen_valid |= whole || (feature && row->refresh_gen);
+    }
+}
+
+static enum rmk_err pack_row(struct rmk_runner *runner, const struct rmk_row *row)
+{
+    struct rmk_slot *slot = &runner->slots[row->slot];
+    const bool window = row->kind == RMK_ROW_WINDOW;
+    enum rmk_err err = RMK_OK;
+
+    for (uint32_t i = 0; i < rmk_runner_passes(row); i++) {
+        const struct rmk_pass pass = {
+            .slot = slot,
+            .uncond = i == 1,
+            .keep = window || row->keep,
+            .begin = window ? row->window_begin : 0,
+            .end = window ? row->window_end : slot->total,
+        };
+        RMK_TRY(rmk_runner_pack(runner, &pass));
+    }
+out:
+    return err;
+}
+
+/* Full and window rows in one forward. */
+static enum rmk_err run_packed(struct rmk_runner *runner, const struct rmk_row *rows,
+                               uint32_t row_count, uint32_t *result_count, struct rmk_why *why)
+{
+    enum rmk_err err = RMK_OK;
+
+    rmk_runner_begin(runner);
+    for (uint32_t i = 0; i < row_count; i++) {
+        if (rows[i].kind != RMK_ROW_FEATURE) {
+            RMK_TRY(pack_row(runner, &rows[i]));
+        }
+    }
+    if (runner->row_count == 0) {
+        goto out;
+    }
+    RMK_TRY(rmk_runner_forward(runner, why));
+    for (uint32_t i = 0; i < row_count; i++) {
+        if (rows[i].kind != RMK_ROW_FEATURE) {
+            mark_kept(runner, &rows[i]);
+        }
+    }
+    struct head_plan plan = plan_head(runner, rows, row_count);
+    uint32_t input_count = plan.plain_count + 2 * plan.guided_count;
+    if (input_count > 0) {
+        RMK_TRY(rmk_llada_finish(runner->llada, runner->head_positions, input_count,
+                                 runner->gathered, runner->head_input));
+        RMK_TRY(read_shard(runner, plan));
+    }
+    *result_count += plan.plain_count + plan.guided_count;
+out:
+    return err;
+}
+
+static enum rmk_err run_feature_pass(struct rmk_runner *runner, const struct rmk_row *row,
+                                     uint32_t index, struct rmk_why *why)
+{
+    const struct rmk_slot *slot = &runner->slots[row->slot];
+    const struct rmk_feature_choice *choice = row->replay != NULL ? &row->replay[index] : NULL;
+    const bool with_prompt =
+        row->refresh_prompt || (row->read_count > 0 && row->reads[0] < slot->prompt);
+    const uint32_t begin = with_prompt ? 0 : slot->prompt;
+    const struct rmk_pass pass = {
+        .slot = slot, .uncond = index == 1, .keep = true, .begin = begin, .end = slot->total};
+    const struct rmk_llada_feature_step step = {
+        .prompt = slot->prompt,
+        .total = slot->total,
+        .begin = begin,
+        .refresh_prompt = row->refresh_prompt,
+        .refresh_gen = row->refresh_gen,
+        .select_count = choice != NULL
+                            ? choice->count
+                            : (uint32_t)floor((slot->total - slot->prompt) * row->transfer_ratio),
+        .chosen = choice != NULL ? choice->rows : NULL,
+        .rotation = slot->rotation,
+        .cache = &runner->cache,
+        .kept = &slot->kept[index],
+    };
+    enum rmk_err err;
+
+    RMK_TRY(rmk_runner_gather(runner, &pass, rmk_llada_stream(runner->llada)));
+    RMK_TRY(rmk_llada_feature_forward(runner->feature, &step, &runner->exchange, why));
+    for (uint32_t i = 0; i < row->read_count; i++) {
+        runner->head_positions[i] = row->reads[i] - begin;
+    }
+    if (row->read_count > 0) {
+        RMK_TRY(rmk_llada_finish(runner->llada, runner->head_positions, row->read_count,
+                                 runner->gathered, head_input_at(runner, index * row->read_count)));
+    }
+out:
+    return err;
+}
+
+/* A feature row by itself: its layers choose their rows as they go. `place`: of its first read. */
+static enum rmk_err run_feature(struct rmk_runner *runner, const struct rmk_row *row,
+                                uint32_t place, uint32_t *result_count, struct rmk_why *why)
+{
+    const bool guided = rmk_runner_passes(row) == 2;
+    const struct head_plan plan = {.begin = *result_count,
+                                   .plain_count = guided ? 0 : row->read_count,
+                                   .guided_count = guided ? row->read_count : 0};
+    enum rmk_err err;
+
+    for (uint32_t pass = 0; pass < rmk_runner_passes(row); pass++) {
+        RMK_TRY(run_feature_pass(runner, row, pass, why));
+    }
+    mark_kept(runner, row);
+    for (uint32_t i = 0; i < row->read_count; i++) {
+        plan_head_row(runner, row, row->reads[i], place + i, *result_count + i);
+    }
+    RMK_TRY(read_shard(runner, plan));
+    *result_count += row->read_count;
+out:
+    return err;
+}
+
 enum rmk_err rmk_runner_run(struct rmk_runner *runner, const struct rmk_row *rows,
                             uint32_t row_count, struct rmk_read *reads_out, bool *poisoned,
                             struct rmk_why *why)
 {
+    uint32_t result_count = 0;
     enum rmk_err err;
 
-    RMK_TRY(check_rows(runner, rows, row_count, why));
+    RMK_TRY(rmk_runner_check_rows(runner, rows, row_count, why));
     memset(poisoned, 0, row_count * sizeof(*poisoned));
     RMK_TRY(update_slots(runner, rows, row_count, why));
-    rmk_runner_begin(runner);
-    for (uint32_t i = 0; i < row_count; i++) {
-        struct rmk_slot *slot = &runner->slots[rows[i].slot];
-        for (uint32_t pass = 0; pass < passes_of(&rows[i]); pass++) {
-            RMK_TRY(rmk_runner_pack(runner, slot, pass == 1));
+    RMK_TRY(run_packed(runner, rows, row_count, &result_count, why));
+    for (uint32_t i = 0, place = 0; i < row_count; place += rows[i].read_count, i++) {
+        if (rows[i].kind == RMK_ROW_FEATURE) {
+            RMK_TRY(run_feature(runner, &rows[i], place, &result_count, why));
         }
     }
-    if (runner->row_count == 0) {
-        goto out; /* an empty plan */
+    if (result_count > 0) {
+        RMK_TRY(combine(runner, rows, row_count, result_count, reads_out, poisoned, why));
     }
-    RMK_TRY(rmk_runner_forward(runner, why));
-    struct head_plan plan = plan_head(runner, rows, row_count);
-    if (plan.plain_count + plan.guided_count == 0) {
-        goto out;
-    }
-    RMK_TRY(read_shard(runner, plan));
-    RMK_TRY(combine(runner, rows, row_count, plan.plain_count + plan.guided_count, reads_out,
-                    poisoned, why));
 out:
     return err;
 }

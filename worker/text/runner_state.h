@@ -1,7 +1,9 @@
 /* Inside of worker/text/runner: what its files share. Nobody else includes this.
  *
  *     runner.c         create, open, close, forward
+ *     runner_check.c   whether a plan can be run
  *     runner_run.c     plans of rows: updates, forward, reads
+ *     runner_cost.c    what forwards cost
  *     runner_probe.c   embeddings and raw logits, for golden comparison
  */
 #ifndef RMK_WORKER_TEXT_RUNNER_STATE_H
@@ -9,6 +11,7 @@
 
 #include "worker/text/exchange.h"
 #include "worker/text/llada.h"
+#include "worker/text/llada_feature.h"
 #include "worker/text/runner.h"
 #include "worker/text/weights.h"
 
@@ -23,9 +26,10 @@ struct rmk_slot {
     struct rmk_rotation rotation; /* the runner's tables, or the slot's own */
     float *own_cos;               /* NULL unless the model scales dynamically */
     float *own_sin;
-    uint32_t prompt; /* P */
-    uint32_t total;  /* P + G + S */
-    bool in_step;    /* while a plan is checked: rides already */
+    uint32_t prompt;         /* P */
+    uint32_t total;          /* P + G + S */
+    struct rmk_kept kept[2]; /* of the request, and of its guidance pass */
+    bool in_step;            /* while a plan is checked: rides already */
 };
 
 struct rmk_runner {
@@ -34,7 +38,9 @@ struct rmk_runner {
     struct rmk_device *device;
     struct rmk_weights *weights;
     struct rmk_llada *llada;
+    struct rmk_llada_feature *feature;
     struct rmk_exchange exchange;
+    struct rmk_cache cache;
     uint64_t bytes; /* device memory of slots and tables */
 
     struct rmk_slot *slots;
@@ -52,6 +58,7 @@ struct rmk_runner {
     uint32_t *positions;            /* [step_rows_max] */
     struct rmk_segment *segments;   /* [2 * slot_count] */
     struct rmk_rotation *rotations; /* [2 * slot_count] */
+    const struct rmk_kept **kept;   /* [2 * slot_count] */
     uint32_t pass_count;
     uint32_t row_count;
     uint32_t *head_positions;           /* [head rows]: rows of the step */
@@ -78,10 +85,32 @@ enum rmk_err rmk_runner_check_id(const struct rmk_runner *runner, int32_t id, st
 enum rmk_err rmk_runner_embed(struct rmk_runner *runner, const int32_t *ids, uint32_t count,
                               float *target, struct rmk_why *why);
 
-/* A step is begun, filled with passes (a slot's rows; `uncond`: the prompt's replaced by the mask
- * embedding), and run. */
+/* Whether a slot's request has a second pass in this row. */
+static inline uint32_t rmk_runner_passes(const struct rmk_row *row)
+{
+    return row->cfg_scale > 0 ? 2 : 1;
+}
+
+/* Every row of a plan, before anything is changed. runner_check.c. */
+enum rmk_err rmk_runner_check_rows(struct rmk_runner *runner, const struct rmk_row *rows,
+                                   uint32_t row_count, struct rmk_why *why);
+
+/* Rows of one pass of a slot. */
+struct rmk_pass {
+    const struct rmk_slot *slot;
+    bool uncond;    /* guidance: the prompt's rows are replaced by the mask embedding */
+    bool keep;      /* keys and values have their place in the cache */
+    uint32_t begin; /* rows [begin, end) of the sequence; all of them unless kept */
+    uint32_t end;
+};
+
+/* A step is begun, filled with passes, and run. */
 void rmk_runner_begin(struct rmk_runner *runner);
-enum rmk_err rmk_runner_pack(struct rmk_runner *runner, const struct rmk_slot *slot, bool uncond);
+enum rmk_err rmk_runner_pack(struct rmk_runner *runner, const struct rmk_pass *pass);
 enum rmk_err rmk_runner_forward(struct rmk_runner *runner, struct rmk_why *why);
+
+/* A pass's rows to `target` fp32 [end - begin, D]. */
+enum rmk_err rmk_runner_gather(struct rmk_runner *runner, const struct rmk_pass *pass,
+                               float *target);
 
 #endif

@@ -17,11 +17,13 @@
 #include "model/tokenizer.h"
 #include "worker/attach.h"
 #include "worker/lane.h"
+#include "worker/text/cache.h"
 #include "worker/text/exchange.h"
 #include "worker/text/memory_plan.h"
 #include "worker/text/plan.h"
 #include "worker/text/runner.h"
 #include "worker/text/staging.h"
+#include "worker/text/weights.h"
 #include "worker/tp/comm.h"
 
 enum {
@@ -37,6 +39,7 @@ struct serve {
     struct rmk_device *device;
     struct rmk_runner *runner; /* lane thread only, once serving */
     struct rmk_plan_limits limits;
+    struct rmk_runner_cost cost;
     uv_loop_t loop;
     uv_signal_t terminate;
     uv_signal_t interrupt;
@@ -456,6 +459,7 @@ static enum rmk_err plan_memory(const struct serve *serve, const struct rmk_runn
         .step_rows_max = runner->step_rows_max,
         .reads_max = runner->reads_max,
         .kv_rows_max = runner->kv_rows_max,
+        .feature_rows_max = runner->feature_rows_max,
         .free_bytes = serve->device->info.memory_free_bytes,
     };
     const struct rmk_memory_plan plan = rmk_memory_plan_make(&ask);
@@ -470,6 +474,33 @@ static enum rmk_err plan_memory(const struct serve *serve, const struct rmk_runn
         return rmk_fail(why, RMK_ELIMIT, "the model does not fit on the GPU: %s", line);
     }
     return RMK_OK;
+}
+
+/* Rows of `row_bytes` within `bytes_max`, no more than are wanted. */
+static uint32_t cache_rows(const struct serve *serve, uint64_t bytes_max, uint64_t row_bytes, uint64_t wanted)
+{
+    if (bytes_max == RMK_TEXT_BYTES_AUTO) {
+        bytes_max = serve->device->info.memory_bytes / 4;
+        bytes_max /= rmk_exchange_is_host(serve->device) ? serve->options.local_ranks : 1;
+    }
+    uint64_t rows = bytes_max / row_bytes;
+    return (uint32_t)(rows < wanted ? rows : wanted);
+}
+
+/* Rank 0 has the widest cut; all ranks count with it, so that the same memory gives the same rows. */
+static void plan_caches(struct serve *serve)
+{
+    const struct rmk_text_spec *text = &serve->spec.text;
+    const uint32_t key_width = rmk_weights_cut(text->kv_head_count, 0, serve->options.size).count * text->head_width;
+    const uint64_t rows_max = serve->limits.rows_max;
+
+    serve->limits.kv_rows_max =
+        cache_rows(serve, serve->options.kv_bytes_max,
+                   rmk_cache_kv_row_bytes(text->layer_count, key_width, serve->device->info.act),
+                   serve->limits.slot_count * rows_max);
+    serve->limits.feature_rows_max =
+        cache_rows(serve, serve->options.feature_bytes_max, rmk_cache_feature_row_bytes(text->layer_count, text->width),
+                   2 * rows_max < serve->limits.kv_rows_max ? 2 * rows_max : serve->limits.kv_rows_max);
 }
 
 static enum rmk_err load_model(struct serve *serve, struct rmk_why *why)
@@ -501,6 +532,7 @@ static enum rmk_err load_model(struct serve *serve, struct rmk_why *why)
         .vocab = serve->spec.text.vocab,
     };
     RMK_TRY(rmk_device_create(&options->device, &serve->device, why));
+    plan_caches(serve);
     struct rmk_runner_options runner = {
         .spec = &serve->spec,
         .device = serve->device,
@@ -510,11 +542,14 @@ static enum rmk_err load_model(struct serve *serve, struct rmk_why *why)
         .rows_max = rows_max,
         .step_rows_max = serve->limits.step_rows_max,
         .reads_max = READS_MAX,
+        .kv_rows_max = serve->limits.kv_rows_max,
+        .feature_rows_max = serve->limits.feature_rows_max,
         .load_dummy = options->load_dummy,
         .dummy_seed = options->dummy_seed,
     };
     RMK_TRY(plan_memory(serve, &runner, checkpoint, why));
     RMK_TRY(rmk_runner_create(&runner, &serve->runner, why));
+    RMK_TRY(rmk_runner_measure(serve->runner, &serve->cost, why));
 out:
     rmk_checkpoint_close(checkpoint);
     rmk_tokenizer_destroy(tokenizer);
@@ -551,6 +586,11 @@ static void fill_hello(struct serve *serve)
     hello->rows_max = serve->limits.rows_max;
     hello->step_rows_max = serve->limits.step_rows_max;
     hello->reads_max = serve->limits.reads_max;
+    hello->kv_rows_max = serve->limits.kv_rows_max;
+    hello->cost_full_row_ns = serve->cost.full_row_ns;
+    hello->cost_window_row_ns = serve->cost.window_row_ns;
+    hello->cost_round_ns = serve->cost.round_ns;
+    hello->feature_rows_max = serve->limits.feature_rows_max;
     hello->width = serve->spec.text.width;
 }
 
@@ -604,9 +644,11 @@ int rmk_text_serve(const struct rmk_text_serve_options *options)
         goto out;
     }
     rmk_runner_describe(serve->runner, plan, sizeof(plan));
-    rmk_log(RMK_LOG_INFO, "text", "model loaded", "model=%s rank=%u/%u device=%s plan=%s seconds=%.1f", options->model_dir,
-            options->rank, options->size, serve->device->info.description, plan,
-            (double)(rmk_clock_us() - begun_us) / 1e6);
+    rmk_log(RMK_LOG_INFO, "text", "model loaded",
+            "model=%s rank=%u/%u device=%s plan=%s full_row_ns=%llu window_row_ns=%llu round_ns=%llu seconds=%.1f",
+            options->model_dir, options->rank, options->size, serve->device->info.description, plan,
+            (unsigned long long)serve->cost.full_row_ns, (unsigned long long)serve->cost.window_row_ns,
+            (unsigned long long)serve->cost.round_ns, (double)(rmk_clock_us() - begun_us) / 1e6);
     if (options->dry_run) {
         (void)printf("%s\n", plan);
         status = 0;

@@ -56,6 +56,8 @@ static enum rmk_err load(struct rank *rank)
         .rows_max = options->rows_max,
         .step_rows_max = 2 * options->rows_max,
         .reads_max = options->reads_max,
+        .kv_rows_max = 2 * options->rows_max,
+        .feature_rows_max = 2 * options->rows_max,
     };
     RMK_TRY(rmk_runner_create(&runner, &rank->runner, &rank->why));
     RMK_TRY(rmk_comm_create(&comm, &rank->group->id, &rank->comm, &rank->why));

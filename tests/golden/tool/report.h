@@ -9,7 +9,7 @@
 struct report {
     unsigned passed;
     unsigned failed;
-    unsigned pending; /* parts that do not exist yet: feature-cache runs */
+    unsigned pending; /* what a folder asks of us and we cannot do yet */
     unsigned raised;  /* the reference itself raised: listed, not compared */
     unsigned forced;  /* picks that differed where the recorded gap is rounding noise; the recorded one was taken */
     bool quiet;       /* only lines that are not "ok" */

@@ -139,6 +139,101 @@ static void only_opened_rows_bring_their_prompt(void **state)
     rmk_arena_deinit(&scratch);
 }
 
+static Remask__Cluster__V1__CoordinatorMessage *pack_and_unpack(void)
+{
+    struct rmk_arena scratch = {0};
+    ProtobufCMessage *message = NULL;
+    size_t size;
+    uint8_t *packed = rmk_plan_pack(&plan, intakes, &scratch, &size);
+
+    assert_int_equal(rmk_unpack(&remask__cluster__v1__coordinator_message__descriptor,
+                                rmk_bytes_of(packed, size), &message, NULL),
+                     RMK_OK);
+    free(packed);
+    rmk_arena_deinit(&scratch);
+    return (Remask__Cluster__V1__CoordinatorMessage *)message;
+}
+
+static void rows_of_every_kind_carry_what_they_compute(void **state)
+{
+    static const struct {
+        enum rmk_plan_kind kind;
+        Remask__Cluster__V1__RowKind on_wire;
+    } kinds[] = {
+        {RMK_PLAN_FULL, REMASK__CLUSTER__V1__ROW_KIND__FULL},
+        {RMK_PLAN_WINDOW, REMASK__CLUSTER__V1__ROW_KIND__WINDOW},
+        {RMK_PLAN_FEATURE, REMASK__CLUSTER__V1__ROW_KIND__FEATURE},
+    };
+
+    (void)state;
+    row.keep = true;
+    row.window_begin = 12;
+    row.window_end = 20;
+    row.refresh_prompt = true;
+    row.transfer_ratio = 0.25;
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        Remask__Cluster__V1__CoordinatorMessage *message;
+        const Remask__Cluster__V1__Row *read;
+
+        row.kind = kinds[i].kind;
+        row.refresh_gen = i % 2 == 0;
+        message = pack_and_unpack();
+        read = message->step_plan->rows[0];
+        assert_int_equal(read->kind, kinds[i].on_wire);
+        assert_true(read->keep);
+        assert_int_equal(read->window_begin, 12);
+        assert_int_equal(read->window_end, 20);
+        assert_true(read->refresh_prompt);
+        assert_int_equal(read->refresh_gen, i % 2 == 0);
+        assert_true(read->transfer_ratio == 0.25);
+        protobuf_c_message_free_unpacked(&message->base, NULL);
+    }
+}
+
+static void an_open_says_what_has_to_be_kept(void **state)
+{
+    Remask__Cluster__V1__CoordinatorMessage *message = pack_and_unpack();
+
+    (void)state;
+    assert_false(message->step_plan->opens[0]->kv);
+    assert_false(message->step_plan->opens[0]->cfg);
+    assert_false(message->step_plan->opens[0]->feature);
+    protobuf_c_message_free_unpacked(&message->base, NULL);
+
+    row.kv = true;
+    intake.submit.cfg_scale = 0.5f;
+    intake.submit.cache.cache = RMK_CACHE_FEATURE;
+    message = pack_and_unpack();
+    assert_true(message->step_plan->opens[0]->kv);
+    assert_true(message->step_plan->opens[0]->cfg);
+    assert_true(message->step_plan->opens[0]->feature);
+    protobuf_c_message_free_unpacked(&message->base, NULL);
+}
+
+/* A row that only rebuilds a cache reads nothing. */
+static void a_row_without_reads_is_answered_without_guesses(void **state)
+{
+    Remask__Cluster__V1__StepResult result = REMASK__CLUSTER__V1__STEP_RESULT__INIT;
+    Remask__Cluster__V1__RowResult answer = REMASK__CLUSTER__V1__ROW_RESULT__INIT;
+    Remask__Cluster__V1__RowResult *answers[] = {&answer};
+    struct rmk_flight flight = {0};
+    struct rmk_arena scratch = {0};
+    struct rmk_row_result *rows = NULL;
+
+    (void)state;
+    row.reads = NULL;
+    row.read_count = 0;
+    rmk_flight_begin(&flight, &plan, intakes, 1, 0);
+    answer.request = (uint64_t)2 << 32 | 5;
+    result.n_rows = 1;
+    result.rows = answers;
+    assert_int_equal(rmk_flight_read(&flight, &result, VOCAB, &scratch, &rows, NULL), RMK_OK);
+    assert_int_equal(rows[0].guess_count, 0);
+    assert_false(rows[0].poisoned);
+    rmk_flight_deinit(&flight);
+    rmk_arena_deinit(&scratch);
+}
+
 /* A right answer, for tests to spoil. */
 struct answer {
     Remask__Cluster__V1__StepResult result;
@@ -281,6 +376,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(a_packed_plan_says_everything_a_worker_needs, setup),
         cmocka_unit_test_setup(only_opened_rows_bring_their_prompt, setup),
+        cmocka_unit_test_setup(rows_of_every_kind_carry_what_they_compute, setup),
+        cmocka_unit_test_setup(an_open_says_what_has_to_be_kept, setup),
+        cmocka_unit_test_setup(a_row_without_reads_is_answered_without_guesses, setup),
         cmocka_unit_test_setup(a_right_answer_becomes_guesses_relative_to_the_prompts_end, setup),
         cmocka_unit_test_setup(a_poisoned_row_is_passed_on_unread, setup),
         cmocka_unit_test_setup(answers_to_something_else_are_refused_in_words, setup),

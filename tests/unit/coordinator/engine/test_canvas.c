@@ -95,6 +95,123 @@ static void a_predicted_mask_uses_its_slot_and_the_steps_run_on(void **state)
     assert_int_equal(canvas.log_count, 0);
 }
 
+/* Threshold: no schedule. The mask token is never worth a commit, and a forward that adds nothing
+ * ends the block. */
+static void a_rule_without_a_schedule_goes_on_until_nothing_is_added(void **state)
+{
+    static const int32_t stubborn[] = {MASK, 2, 3, 4};
+    static const int32_t yielding[] = {7, 2, 3, 4};
+    struct rmk_submit submit = ask(4, 2, 2);
+
+    (void)state;
+    submit.rule = (struct rmk_rule_options){.rule = RMK_RULE_THRESHOLD, .tau = 0.9};
+    rmk_canvas_init(&canvas, &submit);
+    assert_true(rmk_canvas_next(&canvas));
+    assert_int_equal(commit(stubborn, 0), 1); /* position 1, though 0 is surer */
+    assert_true(rmk_canvas_next(&canvas));
+    assert_int_equal(canvas.block, 0);
+    assert_int_equal(commit(stubborn, 0), 0);
+    assert_true(rmk_canvas_next(&canvas));
+    assert_int_equal(canvas.block, 1);
+    assert_int_equal(canvas.read_count, 3); /* 0 is a leftover now */
+    assert_int_equal(commit(yielding, 0), 1);
+    assert_int_equal(canvas.ids[0], 7);
+    for (int i = 0; i < 2; i++) {
+        assert_true(rmk_canvas_next(&canvas));
+        assert_int_equal(commit(yielding, -1), 1);
+    }
+    assert_false(rmk_canvas_next(&canvas));
+    assert_int_equal(canvas.forward, 5);
+}
+
+static void a_window_reads_only_what_it_computes(void **state)
+{
+    static const uint32_t prompt_masks[] = {4};
+    static const int32_t tokens[] = {1, 2, MASK, 4, 5, 6};
+    struct rmk_submit submit = ask(6, 3, 6);
+
+    (void)state;
+    submit.prompt_masks = prompt_masks;
+    submit.prompt_mask_count = 1;
+    submit.cache.cache = RMK_CACHE_PREFIX;
+    rmk_canvas_init(&canvas, &submit);
+    assert_true(rmk_canvas_next(&canvas));
+    assert_int_equal(canvas.pass.kind, RMK_PLAN_FULL);
+    assert_int_equal(canvas.read_count, 4);
+    (void)commit(tokens, 2); /* a mask, again */
+    assert_true(rmk_canvas_next(&canvas));
+    assert_int_equal(canvas.pass.kind, RMK_PLAN_WINDOW);
+    assert_int_equal(canvas.read_count, 3);
+    assert_int_equal(canvas.reads[0], PROMPT);
+    (void)commit(tokens, 0);
+    assert_true(rmk_canvas_next(&canvas));
+    (void)commit(tokens, 1);
+    assert_true(rmk_canvas_next(&canvas)); /* the second block: everything is computed and read */
+    assert_int_equal(canvas.block, 1);
+    assert_int_equal(canvas.pass.kind, RMK_PLAN_FULL);
+    assert_int_equal(canvas.read_count, 5);
+    (void)commit(tokens, 3);
+    assert_true(rmk_canvas_next(&canvas));
+    assert_int_equal(canvas.pass.kind, RMK_PLAN_WINDOW);
+    assert_int_equal(canvas.pass.begin, PROMPT + 3);
+    assert_int_equal(canvas.read_count, 2); /* neither the prompt's nor the leftover */
+    assert_int_equal(canvas.refreshes, 2);
+}
+
+/* A stop inside the block's computed part, and the last open position before it left of the block.
+ */
+static void a_window_without_anything_to_read_becomes_a_full_forward(void **state)
+{
+    static const int32_t stop_ids[] = {5};
+    static const struct rmk_stop stop = {stop_ids, 1};
+    static const int32_t stubborn[] = {MASK, 2, 5, 6};
+    static const int32_t yielding[] = {7, 2, 5, 6};
+    struct rmk_submit submit = ask(4, 2, 8);
+
+    (void)state;
+    submit.stops = &stop;
+    submit.stop_count = 1;
+    submit.cache.cache = RMK_CACHE_DUAL;
+    rmk_canvas_init(&canvas, &submit);
+    for (int i = 0; i < 4; i++) {
+        assert_true(rmk_canvas_next(&canvas));
+        (void)commit(stubborn, i == 0 ? 1 : 0);
+    }
+    assert_true(rmk_canvas_next(&canvas));
+    assert_int_equal(canvas.block, 1);
+    (void)commit(stubborn, 2); /* the stop string: position 3 is out, 0 is still open */
+    assert_true(rmk_canvas_next(&canvas));
+    assert_int_equal(canvas.pass.kind, RMK_PLAN_FULL);
+    assert_true(canvas.pass.keep);
+    assert_int_equal(canvas.read_count, 1);
+    assert_int_equal(canvas.reads[0], PROMPT);
+    (void)commit(yielding, 0);
+    assert_false(rmk_canvas_next(&canvas));
+    assert_int_equal(canvas.stop_position, 2);
+}
+
+static void a_replay_sees_the_canvas_as_it_was(void **state)
+{
+    static const int32_t tokens[] = {1, 2, 3, 4};
+    uint32_t log_count = 99;
+    struct rmk_submit submit = ask(4, 4, 4);
+
+    (void)state;
+    submit.cache = (struct rmk_cache_options){.cache = RMK_CACHE_PROMPT, .refresh_interval = 2};
+    rmk_canvas_init(&canvas, &submit);
+    for (int i = 0; i < 3; i++) {
+        assert_true(rmk_canvas_next(&canvas));
+        assert_int_equal(canvas.pass.kind, i == 1 ? RMK_PLAN_WINDOW : RMK_PLAN_FULL);
+        (void)commit(tokens, -1);
+    }
+    assert_true(rmk_canvas_next(&canvas));
+    assert_int_equal(canvas.base, 2);
+    struct rmk_cache_pass pass = rmk_canvas_replay(&canvas, 2, &log_count);
+    assert_int_equal(pass.kind, RMK_PLAN_FULL);
+    assert_true(pass.keep);
+    assert_int_equal(log_count, 2);
+}
+
 static void leftovers_of_an_earlier_block_compete_in_the_next(void **state)
 {
     static const int32_t stubborn[] = {MASK, 2, 3, 4};
@@ -303,6 +420,10 @@ int main(void)
         cmocka_unit_test(one_block_ends_when_all_is_committed),
         cmocka_unit_test(more_steps_than_masks_are_not_run),
         cmocka_unit_test(a_predicted_mask_uses_its_slot_and_the_steps_run_on),
+        cmocka_unit_test(a_rule_without_a_schedule_goes_on_until_nothing_is_added),
+        cmocka_unit_test(a_window_reads_only_what_it_computes),
+        cmocka_unit_test(a_window_without_anything_to_read_becomes_a_full_forward),
+        cmocka_unit_test(a_replay_sees_the_canvas_as_it_was),
         cmocka_unit_test(leftovers_of_an_earlier_block_compete_in_the_next),
         cmocka_unit_test(prompt_masks_compete_and_are_told_to_the_worker),
         cmocka_unit_test(a_stop_is_followed_by_filling_the_gap_before_it_only),

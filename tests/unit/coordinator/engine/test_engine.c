@@ -168,6 +168,105 @@ static void what_no_group_can_hold_is_refused_or_fails_when_that_is_known(void *
     assert_non_null(strstr(finish->finish.why, "largest group takes 100"));
 }
 
+static void a_cache_that_no_group_has_room_for_is_refused_or_fails(void **state)
+{
+    struct rmk_submit asked = ask(1);
+
+    (void)state;
+    asked.cache.cache = RMK_CACHE_DUAL;
+    door_submit(&door, &asked);
+    assert_non_null(door_find(&door, RMK_ACTION_ACCEPTED));
+    door_group_up(&door, 0, 1, 1, 100);
+    const struct rmk_action *finish = door_find(&door, RMK_ACTION_FINISH);
+    assert_non_null(finish);
+    assert_int_equal(finish->finish.reason, RMK_FINISH_FAILED);
+    assert_string_equal(finish->finish.why,
+                        "the request's cache needs 5 key/value rows; the largest group has 0");
+    door_submit(&door, &asked);
+    finish = door_find(&door, RMK_ACTION_FINISH);
+    assert_non_null(finish);
+    assert_int_equal(finish->finish.reason, RMK_FINISH_REFUSED);
+}
+
+/* Usage of a request with a frozen prompt that loses its group in the second of two forwards. */
+static void a_lost_cache_is_rebuilt_by_a_row_without_reads(void **state)
+{
+    struct rmk_submit asked = ask(1);
+    struct rmk_event up = {
+        .kind = RMK_EVENT_GROUP_UP,
+        .group = {.epoch = 1,
+                  .slot_count = 1,
+                  .rows_max = 100,
+                  .step_rows_max = 100,
+                  .numerics_class = 1,
+                  .kv_rows_max = 5},
+    };
+
+    (void)state;
+    asked.cache.cache = RMK_CACHE_PROMPT;
+    door_step(&door, up);
+    door_submit(&door, &asked);
+    const struct rmk_action *run = door_find(&door, RMK_ACTION_RUN_STEP);
+    assert_non_null(run);
+    assert_int_equal(run->plan.rows[0].kind, RMK_PLAN_FULL);
+    assert_true(run->plan.rows[0].keep);
+    assert_true(run->plan.rows[0].kv);
+    answer(0, 1, 1, &run->plan.rows[0]);
+    run = door_find(&door, RMK_ACTION_RUN_STEP);
+    assert_non_null(run);
+    assert_int_equal(run->plan.rows[0].kind, RMK_PLAN_WINDOW);
+    assert_int_equal(run->plan.rows[0].window_begin, 3);
+    assert_int_equal(run->plan.rows[0].window_end, 5);
+    assert_false(run->plan.rows[0].kv);
+    up.group.epoch = 2;
+    door_step(&door, up);
+    run = door_find(&door, RMK_ACTION_RUN_STEP);
+    assert_non_null(run);
+    assert_int_equal(run->plan.rows[0].kind, RMK_PLAN_FULL);
+    assert_true(run->plan.rows[0].keep);
+    assert_true(run->plan.rows[0].kv);
+    assert_int_equal(run->plan.rows[0].forward, 0);
+    assert_int_equal(run->plan.rows[0].read_count, 0);
+    assert_int_equal(run->plan.rows[0].update_count, 0);
+    answer(0, 2, 1, &run->plan.rows[0]);
+    assert_null(door_find(&door, RMK_ACTION_EMIT));
+    run = door_find(&door, RMK_ACTION_RUN_STEP);
+    assert_non_null(run);
+    assert_int_equal(run->plan.rows[0].kind, RMK_PLAN_WINDOW);
+    assert_int_equal(run->plan.rows[0].update_count, 1);
+    answer(0, 2, 2, &run->plan.rows[0]);
+    const struct rmk_action *finish = door_find(&door, RMK_ACTION_FINISH);
+    assert_non_null(finish);
+    assert_int_equal(finish->finish.usage.forwards, 2);
+    assert_int_equal(finish->finish.usage.refreshes, 1);
+    assert_int_equal(finish->finish.usage.replays, 1);
+    assert_int_equal(finish->finish.usage.recoveries, 1);
+}
+
+static void the_best_at_the_deadline_is_what_is_decided_and_the_suffix(void **state)
+{
+    static const int32_t suffix[] = {8};
+    struct rmk_submit asked = ask(1);
+
+    (void)state;
+    asked.deadline_us = door.now_us + 500;
+    asked.best_at_deadline = true;
+    asked.suffix = suffix;
+    asked.suffix_count = 1;
+    door_group_up(&door, 0, 1, 1, 100);
+    door_submit(&door, &asked);
+    answer(0, 1, 1, &door_find(&door, RMK_ACTION_RUN_STEP)->plan.rows[0]);
+    door.now_us += 500;
+    door_step(&door, (struct rmk_event){.kind = RMK_EVENT_TICK});
+    const struct rmk_action *finish = door_find(&door, RMK_ACTION_FINISH);
+    assert_non_null(finish);
+    assert_int_equal(finish->finish.reason, RMK_FINISH_DEADLINE);
+    assert_int_equal(finish->finish.err, RMK_OK);
+    assert_int_equal(finish->finish.id_count, 2);
+    assert_int_equal(finish->finish.ids[0], 5);
+    assert_int_equal(finish->finish.ids[1], 8);
+}
+
 static void a_late_answer_finds_nobody_at_home(void **state)
 {
     (void)state;
@@ -478,6 +577,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_full_queue_refuses_with_a_hint, begin, end),
         cmocka_unit_test_setup_teardown(
             what_no_group_can_hold_is_refused_or_fails_when_that_is_known, begin, end),
+        cmocka_unit_test_setup_teardown(a_cache_that_no_group_has_room_for_is_refused_or_fails,
+                                        begin, end),
+        cmocka_unit_test_setup_teardown(a_lost_cache_is_rebuilt_by_a_row_without_reads, begin, end),
+        cmocka_unit_test_setup_teardown(the_best_at_the_deadline_is_what_is_decided_and_the_suffix,
+                                        begin, end),
         cmocka_unit_test_setup_teardown(a_late_answer_finds_nobody_at_home, begin, end),
         cmocka_unit_test_setup_teardown(a_poisoned_row_fails_its_request_only, begin, end),
         cmocka_unit_test_setup_teardown(a_request_gives_up_after_too_many_losses_of_its_own, begin,

@@ -118,14 +118,39 @@ static void a_request_that_has_begun_waits_for_its_class_while_one_is_up(void **
 
 static void what_no_known_group_could_hold_is_known(void **state)
 {
+    struct rmk_why why;
+
     (void)state;
     assert_true(rmk_fleet_could_hold(&fleet, &request)); /* nothing is known */
     assert_true(group_up(0, 1, 1, 99, 1));
     assert_false(rmk_fleet_could_hold(&fleet, &request));
-    assert_int_equal(rmk_fleet_rows_max(&fleet), 99);
+    assert_int_equal(rmk_fleet_explain(&fleet, &request, &why), RMK_EINVAL);
+    assert_string_equal(why.text, "the request needs 100 rows; the largest group takes 99");
     assert_true(group_up(1, 1, 1, 100, 1));
     rmk_fleet_group_down(&fleet, 1);
     assert_true(rmk_fleet_could_hold(&fleet, &request)); /* it may come back */
+}
+
+static void key_value_rows_are_counted_and_kept_for_whose_turn_is_earlier(void **state)
+{
+    struct rmk_why why;
+
+    (void)state;
+    request.kv_rows = 60;
+    assert_true(group_up(0, 1, 4, 100, 1));
+    assert_false(rmk_fleet_could_hold(&fleet, &request)); /* it keeps nothing */
+    (void)rmk_fleet_explain(&fleet, &request, &why);
+    assert_string_equal(why.text,
+                        "the request's cache needs 60 key/value rows; the largest group has 0");
+    groups[0].kv_rows_max = 100;
+    assert_int_equal(rmk_fleet_choose_group(&fleet, &request), 0);
+    groups[0].kv_held = 41;
+    assert_int_equal(rmk_fleet_choose_group(&fleet, &request), RMK_NOWHERE);
+    rmk_fleet_reserve(&fleet, &request);
+    request.kv_rows = 59; /* would fit, but is later */
+    assert_int_equal(rmk_fleet_choose_group(&fleet, &request), RMK_NOWHERE);
+    request.kv_rows = 0;
+    assert_int_equal(rmk_fleet_choose_group(&fleet, &request), 0);
 }
 
 static void encodes_go_where_the_fewest_tiles_are(void **state)
@@ -196,6 +221,8 @@ int main(void)
         cmocka_unit_test_setup(least_occupied_group_that_holds_the_request_is_chosen, begin),
         cmocka_unit_test_setup(a_request_that_has_begun_waits_for_its_class_while_one_is_up, begin),
         cmocka_unit_test_setup(what_no_known_group_could_hold_is_known, begin),
+        cmocka_unit_test_setup(key_value_rows_are_counted_and_kept_for_whose_turn_is_earlier,
+                               begin),
         cmocka_unit_test_setup(encodes_go_where_the_fewest_tiles_are, begin),
         cmocka_unit_test_setup(an_encode_goes_back_to_who_had_the_item_but_not_to_who_failed,
                                begin),

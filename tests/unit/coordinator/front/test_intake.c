@@ -12,6 +12,7 @@
 #include "coordinator/back/images.h"
 #include "coordinator/front/ask.h"
 #include "coordinator/front/intake.h"
+#include "coordinator/front/profile.h"
 #include "coordinator/served.h"
 #include "model/tokenizer.h"
 
@@ -188,6 +189,62 @@ static void every_bad_number_is_named(void **state)
         ask->remasking = cases[i].remasking;
         ask->image_mode = cases[i].image_mode;
         refuse(ask, RMK_EINVAL, cases[i].part);
+    }
+}
+
+/* ---- rule and cache
+ * --------------------------------------------------------------------------------------- */
+
+static void a_request_without_a_profile_gets_the_servers(void **state)
+{
+    struct rmk_intake *intake = accept(make_ask("Hello", 0));
+
+    (void)state;
+    assert_string_equal(intake->profile, "exact");
+    assert_int_equal(intake->submit.rule.rule, RMK_RULE_QUOTA);
+    rmk_intake_destroy(intake);
+
+    model->served.profile = &rmk_profiles[RMK_PROFILE_FAST];
+    intake = accept(make_ask("Hello", 0));
+    assert_string_equal(intake->profile, "fast");
+    assert_int_equal(intake->submit.cache.cache, RMK_CACHE_DUAL);
+    rmk_intake_destroy(intake);
+    model->served.profile = NULL;
+}
+
+static void an_overridden_profile_is_custom_and_a_bad_field_is_named(void **state)
+{
+    struct rmk_ask *ask = make_ask("Hello", 0);
+    struct rmk_intake *intake;
+
+    (void)state;
+    ask->decoding.profile = "balanced";
+    ask->decoding.refresh_interval = 4;
+    ask->lane = RMK_LANE_BATCH;
+    intake = accept(ask);
+    assert_string_equal(intake->profile, "custom");
+    assert_int_equal(intake->submit.cache.refresh_interval, 4);
+    assert_int_equal(intake->submit.lane, RMK_LANE_BATCH);
+    rmk_intake_destroy(intake);
+
+    ask = make_ask("Hello", 0);
+    ask->decoding.threshold = 0.5;
+    refuse(ask, RMK_EINVAL, "sampling.threshold");
+}
+
+static void a_kept_prompt_may_hold_no_mask_tokens(void **state)
+{
+    (void)state;
+    for (int cache = RMK_CACHE_NONE; cache <= RMK_CACHE_FEATURE; cache++) {
+        struct rmk_ask *ask = make_ask("say <|mdm_mask|> please", 0);
+
+        ask->allow_special_tokens = true;
+        ask->decoding.cache = 1 + cache;
+        if (cache == RMK_CACHE_NONE || cache == RMK_CACHE_FEATURE) {
+            rmk_intake_destroy(accept(ask));
+        } else {
+            refuse(ask, RMK_EINVAL, "sampling.cache: 1 mask tokens stand in the prompt");
+        }
     }
 }
 
@@ -621,12 +678,62 @@ static void contents_tell_requests_apart_but_not_by_their_id(void **state)
     rmk_intake_destroy(text);
 }
 
+/* Every field that decides the answer tells two requests with one id apart. */
+static void rule_and_cache_are_contents(void **state)
+{
+    static const struct rmk_ask_decoding others[] = {
+        {.profile = "balanced"},
+        {.profile = "fast"},
+        {.rule = 2},
+        {.rule = 2, .threshold = 0.5},
+        {.rule = 3},
+        {.rule = 3, .factor = 2},
+        {.rule = 3, .factor_compat = true},
+        {.rule = 4},
+        {.rule = 4, .threshold_low = 0.5},
+        {.rule = 5},
+        {.rule = 5, .kappa = 0.5},
+        {.rule = 5, .reach = 1},
+        {.cache = 2},
+        {.cache = 2, .refresh_interval = 3},
+        {.cache = 3},
+        {.cache = 4},
+        {.cache = 5},
+        {.cache = 5, .prompt_interval = 3},
+        {.cache = 5, .gen_interval = 3},
+        {.cache = 5, .transfer_ratio = 0.5},
+        {.deadline_policy = 1},
+    };
+    enum { COUNT = sizeof(others) / sizeof(others[0]) };
+    struct rmk_intake *intakes[COUNT + 1];
+
+    (void)state;
+    intakes[COUNT] = accept(make_ask("Hello", 0));
+    for (size_t i = 0; i < COUNT; i++) {
+        struct rmk_ask *ask = make_ask("Hello", 0);
+
+        ask->decoding = others[i];
+        intakes[i] = accept(ask);
+    }
+    for (size_t i = 0; i <= COUNT; i++) {
+        for (size_t j = 0; j < i; j++) {
+            assert_memory_not_equal(intakes[i]->contents, intakes[j]->contents, RMK_DIGEST_BYTES);
+        }
+    }
+    for (size_t i = 0; i <= COUNT; i++) {
+        rmk_intake_destroy(intakes[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sampling_defaults_are_filled_in),
         cmocka_unit_test(the_default_block_is_the_largest_divisor_up_to_128),
         cmocka_unit_test(every_bad_number_is_named),
+        cmocka_unit_test(a_request_without_a_profile_gets_the_servers),
+        cmocka_unit_test(an_overridden_profile_is_custom_and_a_bad_field_is_named),
+        cmocka_unit_test(a_kept_prompt_may_hold_no_mask_tokens),
         cmocka_unit_test(text_fields_are_checked_and_named),
         cmocka_unit_test(a_prompt_longer_than_the_model_takes_is_refused_with_numbers),
         cmocka_unit_test(special_literals_in_messages_are_plain_text_unless_allowed),
@@ -646,6 +753,7 @@ int main(void)
         cmocka_unit_test(a_literal_placeholder_is_text_unless_asked),
         cmocka_unit_test(a_raw_prompt_takes_its_pictures_from_media),
         cmocka_unit_test(contents_tell_requests_apart_but_not_by_their_id),
+        cmocka_unit_test(rule_and_cache_are_contents),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -1,4 +1,5 @@
 /* Plans as ranks run them: two threads are the two ranks of a group with dummy weights. */
+#include <math.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,7 +16,8 @@
 enum { RANKS = 2, PROMPT = 3, GEN = 4, FEATURE_ROWS = 2, SLOTS = 2, ROWS_MAX = 64 };
 
 static const struct rmk_plan_limits limits = {
-    .slot_count = SLOTS, .rows_max = ROWS_MAX, .step_rows_max = 2 * ROWS_MAX, .reads_max = 64, .vocab = 51};
+    .slot_count = SLOTS, .rows_max = ROWS_MAX, .step_rows_max = 2 * ROWS_MAX, .reads_max = 64, .vocab = 51,
+    .kv_rows_max = 2 * ROWS_MAX};
 
 /* ---- a plan as it comes off the wire ---------------------------------------------------------------------------------- */
 
@@ -83,6 +85,23 @@ static Remask__Cluster__V1__CoordinatorMessage *make_plan(bool features)
     return message;
 }
 
+/* The request's first plan keeps keys and values of every row; a later one is a window against them. */
+static void keep_or_go_on(Remask__Cluster__V1__CoordinatorMessage *message, bool first)
+{
+    Remask__Cluster__V1__StepPlan *plan = message->step_plan;
+
+    plan->opens[0]->kv = true;
+    plan->rows[0]->keep = first;
+    if (!first) {
+        remask__cluster__v1__open__free_unpacked(plan->opens[0], NULL);
+        plan->n_opens = 0;
+        plan->n_closes = 0;
+        plan->rows[0]->kind = REMASK__CLUSTER__V1__ROW_KIND__WINDOW;
+        plan->rows[0]->window_begin = PROMPT;
+        plan->rows[0]->window_end = PROMPT + GEN;
+    }
+}
+
 /* ---- two ranks ------------------------------------------------------------------------------------------------------------ */
 
 struct rank {
@@ -91,6 +110,7 @@ struct rank {
     uint64_t hash;
     bool features;        /* the plan wants them */
     bool has_features;    /* rank 0 has them */
+    bool windows;         /* the first plan keeps, the others are windows of the same request */
     unsigned plans;       /* how often to run it */
     /* what came of the last */
     enum rmk_err err;
@@ -120,6 +140,9 @@ static void run_plans(struct rank *rank, struct rmk_runner *runner, struct rmk_c
         Remask__Cluster__V1__CoordinatorMessage *message = make_plan(rank->features);
         message->step_plan->n_closes = 1;
         message->step_plan->closes = numbers((const uint32_t[]){0}, 1);
+        if (rank->windows) {
+            keep_or_go_on(message, i == 0);
+        }
         rank->err = rmk_plan_create(message, rank->hash, &limits, &job, &rank->why);
         if (rank->err != RMK_OK) {
             return;
@@ -156,7 +179,7 @@ static void *rank_main(void *context)
     rank->err = rmk_device_create(&device_options, &device, &rank->why);
     const struct rmk_runner_options options = {.spec = &spec, .device = device, .rank = rank->number, .size = RANKS,
                                                .slot_count = SLOTS, .rows_max = ROWS_MAX, .step_rows_max = 2 * ROWS_MAX,
-                                               .reads_max = 64, .load_dummy = true, .dummy_seed = DUMMY_SEED};
+                                               .reads_max = 64, .kv_rows_max = 2 * ROWS_MAX, .load_dummy = true, .dummy_seed = DUMMY_SEED};
     if (rank->err == RMK_OK) {
         rank->err = rmk_runner_create(&options, &runner, &rank->why);
     }
@@ -230,6 +253,22 @@ static void different_plans_end_the_epoch_on_every_rank(void **state)
     assert_non_null(strstr(ranks[0].why.text, "different plans"));
 }
 
+static void a_window_goes_on_from_what_the_first_plan_kept(void **state)
+{
+    struct rank full[RANKS] = {{.hash = 9}, {.hash = 9}};
+    struct rank ranks[RANKS] = {{.hash = 9, .windows = true, .plans = 3}, {.hash = 9, .windows = true, .plans = 3}};
+
+    (void)state;
+    run_ranks(full);
+    run_ranks(ranks);
+    for (int i = 0; i < RANKS; i++) {
+        assert_int_equal(ranks[i].err, RMK_OK);
+        assert_int_equal(ranks[i].result_error, RMK_OK);
+    }
+    assert_int_equal(ranks[0].row_count, 1);
+    assert_int_equal(ranks[0].token, full[0].token); /* nothing was committed in between */
+}
+
 /* What is wrong in a plan's numbers is found when it is made, and refused when it is run. */
 static void expect_refused(Remask__Cluster__V1__CoordinatorMessage *message, const char *sentence)
 {
@@ -292,6 +331,34 @@ static void numbers_outside_the_group_are_refused_with_a_sentence(void **state)
     message->step_plan->rows[0]->n_update_ids = 1;
     message->step_plan->rows[0]->update_ids = (int32_t *)numbers((const uint32_t[]){51}, 1);
     expect_refused(message, "outside the model");
+
+    message = make_plan(false);
+    message->step_plan->rows[0]->kind = (Remask__Cluster__V1__RowKind)9;
+    expect_refused(message, "of kind 9 cannot be run");
+
+    message = make_plan(false);
+    message->step_plan->rows[0]->kind = REMASK__CLUSTER__V1__ROW_KIND__WINDOW;
+    message->step_plan->rows[0]->window_begin = 5;
+    message->step_plan->rows[0]->window_end = 5;
+    expect_refused(message, "a window of rows [5, 5) is empty");
+
+    message = make_plan(false);
+    message->step_plan->rows[0]->kind = REMASK__CLUSTER__V1__ROW_KIND__WINDOW;
+    message->step_plan->rows[0]->window_end = ROWS_MAX + 1;
+    expect_refused(message, "a window of rows [0, 65) is empty or outside the model");
+
+    message = make_plan(false);
+    message->step_plan->rows[0]->kind = REMASK__CLUSTER__V1__ROW_KIND__FEATURE;
+    message->step_plan->rows[0]->transfer_ratio = (double)NAN;
+    expect_refused(message, "is not from 0 to 1");
+
+    message = make_plan(false);
+    message->step_plan->opens[0]->feature = true;
+    expect_refused(message, "wants to keep features from step to step");
+
+    message = make_plan(false);
+    message->step_plan->rows[0]->keep = true; /* the open does not say kv */
+    expect_refused(message, "was not opened to keep");
 }
 
 int main(void)
@@ -300,6 +367,7 @@ int main(void)
         cmocka_unit_test(rank_0_answers_with_one_guess_per_read),
         cmocka_unit_test(missing_features_refuse_the_plan_on_every_rank_and_the_group_lives),
         cmocka_unit_test(different_plans_end_the_epoch_on_every_rank),
+        cmocka_unit_test(a_window_goes_on_from_what_the_first_plan_kept),
         cmocka_unit_test(numbers_outside_the_group_are_refused_with_a_sentence),
     };
 

@@ -497,8 +497,8 @@ static void rows_that_make_no_sense_are_refused_and_change_nothing(void **state)
     row = row_of(SLOTS);
     refuses_row(&group, row, RMK_EINVAL, "slot 10 is not open");
     row = row_of(0);
-    row.kind = RMK_ROW_WINDOW;
-    refuses_row(&group, row, RMK_EUNSUPPORTED, "full rows");
+    row.keep = true;
+    refuses_row(&group, row, RMK_EINVAL, "slot 0 was not opened to keep");
     row = row_of(0);
     row.cfg_scale = NAN;
     refuses_row(&group, row, RMK_EINVAL, "not finite");

@@ -1,14 +1,15 @@
-#include <stdio.h>
+#include "cli/request.h"
+
 #include <stdlib.h>
 
-#include "cli/caption.h"
 #include "cli/files.h"
 #include "common/limits.h"
 #include "common/rpc/pack.h"
 
 enum { PARTS_MAX = RMK_ITEMS_MAX + 1 };
 
-static void fill_sampling(const struct rmk_caption_options *options, Remask__V1__Sampling *sampling)
+static void fill_sampling(const struct rmk_sampling_options *options,
+                          Remask__V1__Sampling *sampling)
 {
     sampling->gen_length = (uint32_t)options->gen_length;
     sampling->block_length = (uint32_t)options->block_length;
@@ -24,17 +25,51 @@ static void fill_sampling(const struct rmk_caption_options *options, Remask__V1_
     if (options->suffix != NULL) {
         sampling->suffix = (char *)(uintptr_t)options->suffix;
     }
+    if (options->profile != NULL) {
+        sampling->profile = (char *)(uintptr_t)options->profile;
+    }
+    sampling->rule = (Remask__V1__CommitRule)options->rule;
+    sampling->threshold = options->threshold;
+    sampling->factor = options->factor;
+    sampling->factor_compat = options->factor_compat;
+    sampling->threshold_low = options->threshold_low;
+    sampling->kappa = options->kappa;
+    sampling->reach = (uint32_t)options->reach;
+    sampling->cache = (Remask__V1__CachePolicy)options->cache;
+    sampling->refresh_interval = (uint32_t)options->refresh_interval;
+    sampling->prompt_interval = (uint32_t)options->prompt_interval;
+    sampling->gen_interval = (uint32_t)options->gen_interval;
+    sampling->transfer_ratio = options->transfer_ratio;
+    sampling->deadline_policy = (Remask__V1__DeadlinePolicy)options->deadline_policy;
 }
 
-static enum rmk_err read_pictures(const struct rmk_caption_job *job, ProtobufCBinaryData *pictures,
-                                  struct rmk_why *why)
+void rmk_sampling_reset_decoding(struct rmk_sampling_options *sampling, const char *profile)
 {
-    for (size_t i = 0; i < job->path_count; i++) {
-        enum rmk_err err = rmk_files_read(job->paths[i], RMK_BLOB_BYTES_MAX, &pictures[i].data,
-                                          &pictures[i].len, why);
+    sampling->profile = profile;
+    sampling->rule = REMASK__V1__COMMIT_RULE__RULE_PROFILE;
+    sampling->threshold = 0;
+    sampling->factor = 0;
+    sampling->factor_compat = false;
+    sampling->threshold_low = 0;
+    sampling->kappa = 0;
+    sampling->reach = 0;
+    sampling->cache = REMASK__V1__CACHE_POLICY__CACHE_PROFILE;
+    sampling->refresh_interval = 0;
+    sampling->prompt_interval = 0;
+    sampling->gen_interval = 0;
+    sampling->transfer_ratio = 0;
+    sampling->deadline_policy = REMASK__V1__DEADLINE_POLICY__DEADLINE_FAIL;
+}
+
+static enum rmk_err read_pictures(char *const *paths, size_t path_count,
+                                  ProtobufCBinaryData *pictures, struct rmk_why *why)
+{
+    for (size_t i = 0; i < path_count; i++) {
+        enum rmk_err err =
+            rmk_files_read(paths[i], RMK_BLOB_BYTES_MAX, &pictures[i].data, &pictures[i].len, why);
         if (err != RMK_OK) {
-            if (job->path_count > 1) {
-                rmk_why_context(why, "%s", job->paths[i]);
+            if (path_count > 1) {
+                rmk_why_context(why, "%s", paths[i]);
             }
             return err;
         }
@@ -43,9 +78,9 @@ static enum rmk_err read_pictures(const struct rmk_caption_job *job, ProtobufCBi
 }
 
 /* The pictures stand before the question, as in the official prompt. */
-static enum rmk_err pack(const struct rmk_caption_options *options,
-                         const struct rmk_caption_job *job, ProtobufCBinaryData *pictures,
-                         uint8_t **out_packed, size_t *out_size, struct rmk_why *why)
+static enum rmk_err pack(const struct rmk_request_options *options, size_t path_count,
+                         ProtobufCBinaryData *pictures, uint8_t **out_packed, size_t *out_size,
+                         struct rmk_why *why)
 {
     Remask__V1__Media media[RMK_ITEMS_MAX];
     Remask__V1__Part parts[PARTS_MAX];
@@ -58,7 +93,7 @@ static enum rmk_err pack(const struct rmk_caption_options *options,
     Remask__V1__Message *messages[2];
     Remask__V1__Sampling sampling = REMASK__V1__SAMPLING__INIT;
     Remask__V1__GenerateRequest request = REMASK__V1__GENERATE_REQUEST__INIT;
-    const size_t item_count = options->video ? 1 : job->path_count;
+    const size_t item_count = options->video ? 1 : path_count;
 
     for (size_t i = 0; i < item_count; i++) {
         remask__v1__media__init(&media[i]);
@@ -67,7 +102,7 @@ static enum rmk_err pack(const struct rmk_caption_options *options,
         parts[i].media = &media[i];
         part_list[i] = &parts[i];
         if (options->video) {
-            video.n_frames = job->path_count;
+            video.n_frames = path_count;
             video.frames = pictures;
             media[i].kind_case = REMASK__V1__MEDIA__KIND_VIDEO;
             media[i].video = &video;
@@ -93,7 +128,7 @@ static enum rmk_err pack(const struct rmk_caption_options *options,
     }
     messages[request.n_messages++] = &user;
     request.messages = messages;
-    fill_sampling(options, &sampling);
+    fill_sampling(&options->sampling, &sampling);
     request.sampling = &sampling;
     request.image_mode = (Remask__V1__ImageMode)options->image_mode;
     if (options->request_id != NULL) {
@@ -106,24 +141,36 @@ static enum rmk_err pack(const struct rmk_caption_options *options,
     return *out_packed != NULL ? RMK_OK : rmk_fail(why, RMK_ELIMIT, "no memory for the request");
 }
 
-enum rmk_err rmk_caption_request(const struct rmk_caption_options *options,
-                                 const struct rmk_caption_job *job, uint8_t **out_packed,
-                                 size_t *out_size, struct rmk_why *why)
+enum rmk_err rmk_request_pack(const struct rmk_request_options *options, char *const *paths,
+                              size_t path_count, uint8_t **out_packed, size_t *out_size,
+                              struct rmk_why *why)
 {
     const size_t allowed = options->video ? RMK_FRAMES_MAX : RMK_ITEMS_MAX;
     ProtobufCBinaryData pictures[RMK_FRAMES_MAX] = {{0}};
     enum rmk_err err;
 
-    if (job->path_count > allowed) {
+    if (path_count > allowed) {
         err = rmk_fail(why, RMK_EINVAL, "%zu pictures in one request, at most %zu are allowed",
-                       job->path_count, allowed);
+                       path_count, allowed);
         goto out;
     }
-    RMK_TRY(read_pictures(job, pictures, why));
-    RMK_TRY(pack(options, job, pictures, out_packed, out_size, why));
+    RMK_TRY(read_pictures(paths, path_count, pictures, why));
+    RMK_TRY(pack(options, path_count, pictures, out_packed, out_size, why));
 out:
     for (size_t i = 0; i < RMK_FRAMES_MAX; i++) {
         free(pictures[i].data);
     }
     return err;
+}
+
+const char *const *rmk_request_metadata(const struct rmk_request_options *options)
+{
+    static const char *const batch[] = {"x-remask-lane", "batch", NULL};
+
+    return options->lane == 0 ? NULL : batch;
+}
+
+uint64_t rmk_request_deadline_ms(const struct rmk_request_options *options)
+{
+    return (options->timeout_us + 999) / 1000;
 }

@@ -1,0 +1,3 @@
+# Clients that do not read ride along.
+# file coordinator/engine/batch.c
+s/ && !request->slow//

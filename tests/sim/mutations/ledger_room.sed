@@ -1,0 +1,3 @@
+# Key and value rows are never given back.
+# file coordinator/engine/ledger.c
+s/group->kv_held -= request->kv_rows;//
