@@ -65,4 +65,8 @@ function(rmk_fuzzer name)
     set_tests_properties(${name} PROPERTIES TIMEOUT 120 LABELS "fuzz")
 endfunction()
 
+# A program looks for its libraries, and theirs, in ../lib first: so tests/gpu/bundle needs to rewrite nothing.
+set(CMAKE_BUILD_RPATH "$ORIGIN/../lib")
+add_link_options(-Wl,--disable-new-dtags)
+
 enable_testing()

@@ -49,6 +49,29 @@ static inline float rmk_convert_f16(uint16_t bits)
     return rmk_convert_bits(sign | ((exponent + 112U) << 23) | (fraction << 13));
 }
 
+/* Too large is an infinity; too small is subnormal or zero. */
+static inline uint16_t rmk_convert_to_f16(float value)
+{
+    uint32_t bits;
+
+    memcpy(&bits, &value, sizeof(bits));
+    uint16_t sign = (uint16_t)(bits >> 16 & 0x8000U);
+    uint32_t magnitude = bits & 0x7FFFFFFFU;
+    if (magnitude > 0x7F800000U) {
+        return sign | 0x7E00U | (uint16_t)(magnitude >> 13 & 0x3FFU);
+    }
+    if (magnitude >= 0x477FF000U) { /* 65520 and more round to 2^16 */
+        return sign | 0x7C00U;
+    }
+    if (magnitude < 0x38800000U) { /* below 2^-14: a multiple of 2^-24, which the sum rounds to */
+        float shifted = rmk_convert_bits(magnitude) + 0.5F; /* ulp of [0.5, 1) is 2^-24 */
+        memcpy(&bits, &shifted, sizeof(bits));
+        return sign | (uint16_t)(bits - 0x3F000000U);
+    }
+    magnitude += 0xFFFU + (magnitude >> 13 & 1U);
+    return sign | (uint16_t)((magnitude >> 13) - (112U << 10));
+}
+
 /* Bytes of one element of the types a device computes with or reads weights in. */
 static inline size_t rmk_convert_bytes(enum rmk_dtype dtype)
 {

@@ -26,8 +26,9 @@ enum rmk_err rmk_device_create(const struct rmk_device_options *options,
         return rmk_fail(why, RMK_EINVAL, "no backend named: use ref, cpu or cuda");
     }
     if (strcmp(options->backend, "cuda") == 0) {
-        return rmk_fail(why, RMK_EUNAVAILABLE,
-                        "backend cuda: there is no CUDA plugin in this build");
+        const struct rmk_plugin *plugin = NULL;
+        enum rmk_err err = rmk_plugin_load(options->plugin, &plugin, why);
+        return err == RMK_OK ? plugin->backend.create(options, out_device, why) : err;
     }
     const struct rmk_backend *backend = find(options->backend);
     if (backend == NULL) {
@@ -42,7 +43,9 @@ void rmk_device_destroy(struct rmk_device *device)
     if (device == NULL) {
         return;
     }
-    const struct rmk_backend *backend = find(device->info.backend);
+    const struct rmk_plugin *plugin = rmk_plugin_find(device->ops);
+    const struct rmk_backend *backend =
+        plugin != NULL ? &plugin->backend : find(device->info.backend);
     rmk_assert(backend != NULL);
     backend->destroy(device);
 }

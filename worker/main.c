@@ -9,6 +9,7 @@
 #include "common/rpc/secure.h"
 #include "worker/spawn.h"
 #include "worker/text/serve.h"
+#include "worker/tp/comm.h"
 #include "worker/vision/serve.h"
 
 /* Flags that both roles share. */
@@ -35,6 +36,7 @@ static const char *const backends[] = {"cpu", "ref", "cuda", NULL};
 static const char *const dtypes[] = {"f32", "bf16", "f16", NULL};
 static const enum rmk_dtype dtype_values[] = {RMK_F32, RMK_BF16, RMK_F16};
 static const char *const load_formats[] = {"checkpoint", "dummy", NULL};
+static const char *const collectives[] = {"auto", "cpu", "nccl", NULL};
 
 enum { SHARED_FLAGS = 16 };
 
@@ -121,11 +123,14 @@ static int text_main(int argc, char **argv)
     uint64_t slots = 0;
     uint64_t rows_max = 0;
     uint64_t staging = 0;
+    int collective = 0;
+    const char *nccl = NULL;
+    uint64_t ranks_per_device = 0;
     uint64_t kv = 0;
     uint64_t feature = 0;
     bool supervised = false;
     bool dry_run = false;
-    struct rmk_config_flag flags[SHARED_FLAGS + 12] = {{0}};
+    struct rmk_config_flag flags[SHARED_FLAGS + 15] = {{0}};
     const struct rmk_config_flag own[] = {
         {.name = "group", .kind = RMK_CONFIG_TEXT, .target = &group, .fallback = "g0", .argument = "NAME",
          .help = "ranks of one group share the name"},
@@ -143,6 +148,12 @@ static int text_main(int argc, char **argv)
          .argument = "N", .help = "longest sequence (prompt, generation, suffix); 0: from the model, at most 8192"},
         {.name = "staging-bytes", .kind = RMK_CONFIG_BYTES, .target = &staging, .fallback = "512MiB", .argument = "SIZE",
          .help = "features pulled ahead of their requests"},
+        {.name = "ranks-per-device", .kind = RMK_CONFIG_UINT, .target = &ranks_per_device, .fallback = "1", .min = 1,
+         .max = RMK_TP_RANKS_MAX, .argument = "N", .help = "ranks that share a GPU; more than one need --collectives cpu"},
+        {.name = "collectives", .kind = RMK_CONFIG_CHOICE, .target = &collective, .fallback = "auto", .choices = collectives,
+         .help = "how ranks add up: nccl between GPUs, cpu through shared memory (several ranks on one GPU too)"},
+        {.name = "nccl", .kind = RMK_CONFIG_TEXT, .target = &nccl, .argument = "FILE",
+         .help = "the NCCL library, when it is not the system's libnccl.so.2"},
         {.name = "kv-bytes", .kind = RMK_CONFIG_BYTES, .target = &kv, .argument = "SIZE",
          .help = "keys and values kept between steps, each rank; absent: for all slots, at most a quarter of the memory"},
         {.name = "feature-bytes", .kind = RMK_CONFIG_BYTES, .target = &feature, .argument = "SIZE",
@@ -193,6 +204,7 @@ static int text_main(int argc, char **argv)
     options.rank = (uint32_t)rank;
     options.size = (uint32_t)size;
     options.device = device_options(&shared, (uint32_t)(rank % local_ranks), (uint32_t)local_ranks);
+    options.device.device_index = (uint32_t)(shared.device_index + rank % local_ranks / ranks_per_device);
     options.slot_count = (uint32_t)slots;
     options.rows_max = (uint32_t)rows_max;
     options.staging_bytes_max = staging;
@@ -202,6 +214,10 @@ static int text_main(int argc, char **argv)
     options.load_dummy = shared.load_format == 1;
     options.dummy_seed = shared.seed;
     options.dry_run = dry_run;
+    options.collectives = collective > 0 ? collectives[collective] : NULL;
+    if (nccl != NULL) {
+        rmk_comm_nccl_library(nccl);
+    }
     status = rmk_text_serve(&options);
 out:
     rmk_config_deinit(&config);

@@ -1,5 +1,6 @@
 /* Runs an op on the device under test and on ref, and compares. The device is that of
- * $RMK_TEST_BACKEND (default cpu), in every compute type it has; everything goes through alloc,
+ * $RMK_TEST_BACKEND (default cpu; for cuda, $RMK_TEST_PLUGIN names the plugin), in every compute
+ * type it has; everything goes through alloc,
  * upload and download, so the same tests serve any backend. */
 #ifndef RMK_TESTS_KERNELS_HARNESS_H
 #define RMK_TESTS_KERNELS_HARNESS_H
@@ -74,7 +75,9 @@ void layer_destroy(struct pair *pair, struct layer *layer);
 /* Both sides reserve. */
 void reserve(struct pair *pair, const struct rmk_reserve *wanted);
 
-uint16_t to_f16(float value); /* exact for small halves; only used on such */
+/* A number as `dtype` keeps it: its bits, for the 16-bit types, and widened again. */
+uint16_t narrowed(enum rmk_dtype dtype, float value);
+float rounded(enum rmk_dtype dtype, float value);
 
 #define CHECK(expression) check((expression), #expression)
 void check(enum rmk_err err, const char *expression);

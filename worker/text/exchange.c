@@ -39,6 +39,10 @@ enum rmk_err rmk_exchange_sum(struct rmk_exchange *exchange, float *x, size_t co
     if (exchange->comm == NULL) {
         goto out;
     }
+    if (rmk_comm_on_device(exchange->comm)) {
+        RMK_TRY(rmk_comm_all_reduce(exchange->comm, x, count, why));
+        goto out;
+    }
     RMK_TRY(device->ops->synchronize(device, why));
     if (exchange->staging == NULL) {
         RMK_TRY(rmk_comm_all_reduce(exchange->comm, x, count, why));

@@ -1,6 +1,6 @@
-/* Sums over the ranks of a group, of fp32 that lies on the device. Host devices are summed in
- * place; others go through a staging buffer of the host until their own communicator takes device
- * pointers.
+/* Sums over the ranks of a group, of fp32 that lies on the device. In place where the communicator
+ * takes device memory (nccl) or the device's memory is the host's; else through a staging buffer of
+ * the host, which also lets several ranks share one GPU.
  */
 #ifndef RMK_WORKER_TEXT_EXCHANGE_H
 #define RMK_WORKER_TEXT_EXCHANGE_H

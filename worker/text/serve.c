@@ -19,6 +19,7 @@
 #include "worker/lane.h"
 #include "worker/text/cache.h"
 #include "worker/text/exchange.h"
+#include "worker/text/memory_plan.h"
 #include "worker/text/plan.h"
 #include "worker/text/runner.h"
 #include "worker/text/staging.h"
@@ -108,7 +109,13 @@ static void on_failed(void *context, const struct rmk_staging_item *item, enum r
 
 static const char *comm_kind(const struct serve *serve)
 {
-    return serve->options.size == 1 ? "self" : "cpu";
+    if (serve->options.size == 1) {
+        return "self";
+    }
+    if (serve->options.collectives != NULL) {
+        return serve->options.collectives;
+    }
+    return serve->device->info.stream != NULL ? "nccl" : "cpu";
 }
 
 static void abort_comm(struct serve *serve)
@@ -201,6 +208,7 @@ static void post_form(struct serve *serve, const struct rmk_comm_id *id)
         .epoch = serve->epoch,
         .message_bytes_max = (size_t)1 << 20,
         .form_timeout_ms = serve->form_timeout_ms,
+        .device = serve->device,
     };
     rmk_lane_post(serve->lane, &form->job);
 }
@@ -433,6 +441,41 @@ static void on_signal(uv_signal_t *signal, int number)
     uv_close((uv_handle_t *)&serve->interrupt, NULL);
 }
 
+/* Said before anything is loaded; on a GPU also held to what is free there. */
+static enum rmk_err plan_memory(const struct serve *serve, const struct rmk_runner_options *runner,
+                                const struct rmk_checkpoint *checkpoint, struct rmk_why *why)
+{
+    const struct rmk_tensor *table =
+        checkpoint != NULL ? rmk_checkpoint_find(checkpoint, "model.embed_tokens.weight") : NULL;
+    const struct rmk_memory_ask ask = {
+        .text = &runner->spec->text,
+        .act = serve->device->info.act,
+        .stored = table != NULL ? table->dtype : RMK_BF16,
+        .cuda = !rmk_exchange_is_host(serve->device),
+        .rank = runner->rank,
+        .size = runner->size,
+        .slot_count = runner->slot_count,
+        .rows_max = runner->rows_max,
+        .step_rows_max = runner->step_rows_max,
+        .reads_max = runner->reads_max,
+        .kv_rows_max = runner->kv_rows_max,
+        .feature_rows_max = runner->feature_rows_max,
+        .free_bytes = serve->device->info.memory_free_bytes,
+    };
+    const struct rmk_memory_plan plan = rmk_memory_plan_make(&ask);
+    char line[512];
+
+    rmk_memory_plan_describe(&plan, line, sizeof(line));
+    rmk_log(RMK_LOG_INFO, "text", "memory plan", "rank=%u/%u plan=%s", runner->rank, runner->size, line);
+    if (serve->options.dry_run) {
+        (void)printf("plan: %s\n", line);
+    }
+    if (ask.cuda && plan.total_bytes > plan.free_bytes) {
+        return rmk_fail(why, RMK_ELIMIT, "the model does not fit on the GPU: %s", line);
+    }
+    return RMK_OK;
+}
+
 /* Rows of `row_bytes` within `bytes_max`, no more than are wanted. */
 static uint32_t cache_rows(const struct serve *serve, uint64_t bytes_max, uint64_t row_bytes, uint64_t wanted)
 {
@@ -504,6 +547,7 @@ static enum rmk_err load_model(struct serve *serve, struct rmk_why *why)
         .load_dummy = options->load_dummy,
         .dummy_seed = options->dummy_seed,
     };
+    RMK_TRY(plan_memory(serve, &runner, checkpoint, why));
     RMK_TRY(rmk_runner_create(&runner, &serve->runner, why));
     RMK_TRY(rmk_runner_measure(serve->runner, &serve->cost, why));
 out:

@@ -28,6 +28,7 @@ struct rmk_text_serve_options {
     uint32_t local_ranks;        /* of this host: they share its memory */
     bool load_dummy;
     uint64_t dummy_seed;
+    const char *collectives;     /* kind of the group's communicator; NULL: nccl between GPUs, cpu else */
     bool dry_run;                /* load, print the plan of memory, leave */
     struct rmk_rpc_options rpc;
 };

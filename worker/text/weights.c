@@ -219,6 +219,56 @@ out:
     return err;
 }
 
+/* Whether the device makes dummy values itself: a full-size model takes the host minutes. */
+static bool makes_dummy(const struct loader *loader)
+{
+    return loader->checkpoint == NULL && loader->device->ops->dummy != NULL;
+}
+
+/* bf16 dummy values of one tensor to device memory. */
+static enum rmk_err fill_dummy(struct loader *loader, const char *name,
+                               const struct rectangle *where, uint16_t *target)
+{
+    uint64_t first = where->rows.begin * where->full_columns + where->columns.begin;
+
+    loader->bytes += (uint64_t)where->rows.count * where->columns.count * sizeof(uint16_t);
+    return loader->device->ops->dummy(loader->device, name_seed(loader->dummy_seed, name), first,
+                                      where->full_columns, where->rows.count, where->columns.count,
+                                      target);
+}
+
+/* A linear of one tensor or of several, one above the other, made on the device. */
+static enum rmk_err make_dummy_linear(struct loader *loader, const char *const *names,
+                                      uint32_t name_count, const struct rectangle *where,
+                                      const float *bias, struct rmk_linear **out,
+                                      struct rmk_why *why)
+{
+    struct rmk_device *device = loader->device;
+    const size_t count = (size_t)where->rows.count * where->columns.count;
+    void *values = NULL;
+    enum rmk_err err;
+
+    RMK_TRY(device->ops->alloc(device, name_count * count * sizeof(uint16_t), &values, why));
+    for (uint32_t i = 0; i < name_count; i++) {
+        RMK_TRY(fill_dummy(loader, names[i], where, (uint16_t *)values + i * count));
+    }
+    struct rmk_linear_source source = {
+        .weight_device = values,
+        .dtype = RMK_BF16,
+        .ld = where->columns.count,
+        .n = name_count * where->rows.count,
+        .k = where->columns.count,
+        .bias_host = bias,
+    };
+    RMK_TRY(device->ops->linear_create(device, &source, out, why));
+out:
+    if (values != NULL) {
+        (void)device->ops->synchronize(device, NULL); /* what reads it may still run */
+        device->ops->free(device, values);
+    }
+    return err;
+}
+
 /* name.weight, and name.bias when `with_bias`: cut as the rows are. */
 static enum rmk_err load_linear(struct loader *loader, const char *name,
                                 const struct rectangle *where, bool with_bias,
@@ -229,12 +279,16 @@ static enum rmk_err load_linear(struct loader *loader, const char *name,
     float *bias = NULL;
     enum rmk_err err;
 
-    (void)snprintf(member, sizeof(member), "%s.weight", name);
-    RMK_TRY(load_slice(loader, member, where, &slice, why));
     if (with_bias) {
         (void)snprintf(member, sizeof(member), "%s.bias", name);
         RMK_TRY(load_vector(loader, member, where->full_rows, where->rows, &bias, why));
     }
+    (void)snprintf(member, sizeof(member), "%s.weight", name);
+    if (makes_dummy(loader)) {
+        RMK_TRY(make_dummy_linear(loader, (const char *const[]){member}, 1, where, bias, out, why));
+        goto out;
+    }
+    RMK_TRY(load_slice(loader, member, where, &slice, why));
     struct rmk_linear_source source = {
         .weight_host = slice.data,
         .dtype = slice.dtype,
@@ -255,17 +309,23 @@ static enum rmk_err load_gate_up(struct loader *loader, const char *prefix,
                                  const struct rectangle *where, struct rmk_linear **out,
                                  struct rmk_why *why)
 {
-    static const char *const parts[] = {"gate_proj", "up_proj"};
-    char name[NAME_BYTES];
+    char names[2][NAME_BYTES];
+    const char *const name = names[1];
     struct slice slices[2] = {0};
     uint64_t rows = where->rows.count;
     uint64_t columns = where->columns.count;
     uint8_t *both = NULL;
     enum rmk_err err;
 
+    (void)snprintf(names[0], sizeof(names[0]), "%smlp.gate_proj.weight", prefix);
+    (void)snprintf(names[1], sizeof(names[1]), "%smlp.up_proj.weight", prefix);
+    if (makes_dummy(loader)) {
+        RMK_TRY(make_dummy_linear(loader, (const char *const[]){names[0], names[1]}, 2, where, NULL,
+                                  out, why));
+        goto out;
+    }
     for (unsigned i = 0; i < 2; i++) {
-        (void)snprintf(name, sizeof(name), "%smlp.%s.weight", prefix, parts[i]);
-        RMK_TRY(load_slice(loader, name, where, &slices[i], why));
+        RMK_TRY(load_slice(loader, names[i], where, &slices[i], why));
     }
     if (slices[0].dtype != slices[1].dtype) {
         err = rmk_fail(why, RMK_EUNSUPPORTED, "tensor %s is %s, but mlp.gate_proj.weight is %s",
@@ -303,6 +363,13 @@ static enum rmk_err load_embed(struct loader *loader, const struct rmk_text_spec
     struct slice slice = {0};
     enum rmk_err err;
 
+    if (makes_dummy(loader)) {
+        size_t dummy_bytes = (size_t)weights->vocab.count * text->width * sizeof(uint16_t);
+        RMK_TRY(device->ops->alloc(device, dummy_bytes, &weights->embed, why));
+        RMK_TRY(fill_dummy(loader, "model.embed_tokens.weight", &where, weights->embed));
+        weights->embed_dtype = RMK_BF16;
+        goto out;
+    }
     RMK_TRY(load_slice(loader, "model.embed_tokens.weight", &where, &slice, why));
     size_t bytes = (size_t)weights->vocab.count * text->width * rmk_dtype_bytes(slice.dtype);
     RMK_TRY(device->ops->alloc(device, bytes, &weights->embed, why));

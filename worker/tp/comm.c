@@ -6,7 +6,7 @@
 #include "common/limits.h"
 #include "worker/tp/kind.h"
 
-static const struct rmk_comm_kind *const kinds[] = {&rmk_comm_self, &rmk_comm_cpu};
+static const struct rmk_comm_kind *const kinds[] = {&rmk_comm_self, &rmk_comm_cpu, &rmk_comm_nccl};
 
 static const struct rmk_comm_kind *find_kind(const char *name)
 {
@@ -25,7 +25,7 @@ enum rmk_err rmk_comm_id_make(const char *kind, struct rmk_comm_id *out_id, stru
     enum rmk_err err = RMK_OK;
 
     if (found == NULL) {
-        err = rmk_fail(why, RMK_EINVAL, "there is no communicator of kind '%.40s': use self or cpu",
+        err = rmk_fail(why, RMK_EINVAL, "there is no communicator of kind '%.40s': use self, cpu or nccl",
                        kind);
         goto out;
     }
@@ -45,7 +45,7 @@ enum rmk_err rmk_comm_create(const struct rmk_comm_options *options, const struc
 
     if (kind == NULL) {
         return rmk_fail(why, RMK_EINVAL,
-                        "there is no communicator of kind '%.40s': use self or cpu", options->kind);
+                        "there is no communicator of kind '%.40s': use self, cpu or nccl", options->kind);
     }
     if (kind->id_make != NULL &&
         strncmp((const char *)id->bytes, kind->name, RMK_COMM_KIND_BYTES) != 0) {
@@ -80,6 +80,11 @@ uint32_t rmk_comm_rank(const struct rmk_comm *comm)
 uint32_t rmk_comm_size(const struct rmk_comm *comm)
 {
     return comm->size;
+}
+
+bool rmk_comm_on_device(const struct rmk_comm *comm)
+{
+    return comm->ops->on_device;
 }
 
 void rmk_comm_set_deadline(struct rmk_comm *comm, uint64_t deadline_us)

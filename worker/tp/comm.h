@@ -3,7 +3,8 @@
  *     self   one rank: every collective is the identity
  *     cpu    ranks of one host over shared memory; fixed rank order, fp32 accumulation: bit-reproducible
  *     tcp    CPU ranks across hosts            (same door, later)
- *     nccl   GPUs                              (same door, later)
+ *     nccl   GPUs, one a rank; a library found at run time. Sums are in device memory and in NCCL's order, which is the
+ *            same on all ranks; with more than two it may differ from one count to another
  *
  * All ranks call the same collectives in the same order with the same sizes. A call returns on every rank or fails on
  * every rank: a dead peer is noticed within a second (its socket or pidfd closes), a slow one only by the deadline of
@@ -13,12 +14,14 @@
 #ifndef RMK_WORKER_TP_COMM_H
 #define RMK_WORKER_TP_COMM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "common/err.h"
 
 struct rmk_comm;
+struct rmk_device;
 
 /* Made by rank 0, carried by the coordinator to the others inside the authenticated streams. A capability: who has
  * it can join. ncclUniqueId fits (128 bytes). */
@@ -27,12 +30,13 @@ struct rmk_comm_id {
 };
 
 struct rmk_comm_options {
-    const char *kind;        /* "self", "cpu" */
+    const char *kind;        /* "self", "cpu", "nccl" */
     uint32_t rank;
     uint32_t size;
     uint64_t epoch;
     size_t message_bytes_max;/* largest payload of one collective call; larger ones are chunked inside */
     uint32_t form_timeout_ms;/* how long the others may take to come */
+    struct rmk_device *device;/* nccl: the rank's GPU, borrowed; the others do not look at it */
 };
 
 /* Rank 0, before create. The name inside is random and usable by this user only. */
@@ -54,6 +58,14 @@ uint32_t rmk_comm_size(const struct rmk_comm *comm);
 
 /* Absolute CLOCK_MONOTONIC microseconds after which collectives fail with RMK_EDEADLINE; 0: none. */
 void rmk_comm_set_deadline(struct rmk_comm *comm, uint64_t deadline_us);
+
+/* Where x of all_reduce lies: true: in memory of options.device, and the sum is enqueued behind the device's ops without
+ * waiting (a failure may show only at a later call); false: in host memory. The other collectives are on host memory and
+ * wait. */
+bool rmk_comm_on_device(const struct rmk_comm *comm);
+
+/* The NCCL library to use instead of the system's libnccl.so.2; before the first communicator, kept by the caller. */
+void rmk_comm_nccl_library(const char *path);
 
 /* x = sum over ranks, in rank order, fp32. In place. */
 enum rmk_err rmk_comm_all_reduce(struct rmk_comm *comm, float *x, size_t count, struct rmk_why *why);

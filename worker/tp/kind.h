@@ -20,6 +20,7 @@ struct rmk_comm_ops {
     enum rmk_err (*barrier)(struct rmk_comm *, struct rmk_why *why);
     void (*abort)(struct rmk_comm *); /* from any thread */
     void (*destroy)(struct rmk_comm *);
+    bool on_device; /* all_reduce is */
 };
 
 /* Every kind's communicator begins with this. */
@@ -44,6 +45,7 @@ struct rmk_comm_kind {
 
 extern const struct rmk_comm_kind rmk_comm_self;
 extern const struct rmk_comm_kind rmk_comm_cpu;
+extern const struct rmk_comm_kind rmk_comm_nccl;
 
 static inline uint64_t rmk_comm_now_us(void)
 {

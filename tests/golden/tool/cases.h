@@ -9,6 +9,7 @@
 
 struct settings {
     const char *backend;
+    const char *plugin; /* cuda: NULL: beside the executable */
     unsigned ranks;
     const char *only; /* scenes whose name contains it; NULL: all */
 };

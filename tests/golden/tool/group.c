@@ -35,7 +35,7 @@ static const char *comm_kind(const struct group_options *options)
 static enum rmk_err load(struct rank *rank)
 {
     const struct group_options *options = &rank->group->options;
-    struct rmk_device_options device = {.backend = options->backend, .act = RMK_F32, .threads = 1};
+    struct rmk_device_options device = {.backend = options->backend, .act = RMK_F32, .threads = 1, .plugin = options->plugin};
     struct rmk_comm_options comm = {
         .kind = comm_kind(options),
         .rank = rank->number,

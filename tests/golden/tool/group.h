@@ -14,6 +14,7 @@ struct group;
 struct group_options {
     const struct rmk_spec *spec;
     const char *backend;
+    const char *plugin;
     uint32_t size;
     uint32_t rows_max;
     uint32_t reads_max;

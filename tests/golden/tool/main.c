@@ -1,4 +1,4 @@
-/* remask-golden DIR… --backend ref|cpu|cuda --tp R [--allow-pending] [--only NAME] [--quiet]
+/* remask-golden DIR… --backend ref|cpu|cuda [--plugin FILE] --tp R [--allow-pending] [--only NAME] [--quiet]
  *
  * Runs every case under each DIR (format: the reference data's README) stage by stage. The last line has the counts; exit 1 on
  * any mismatch, or when something is pending and that was not allowed. */
@@ -16,11 +16,14 @@ int main(int argc, char **argv)
     int backend = 0;
     uint64_t ranks = 1;
     bool allow_pending = false;
+    const char *plugin = NULL;
     const char *only = NULL;
     bool quiet = false;
     struct rmk_config_flag flags[] = {
         {.name = "backend", .kind = RMK_CONFIG_CHOICE, .target = &backend, .fallback = "cpu", .choices = backends,
          .help = "what computes"},
+        {.name = "plugin", .kind = RMK_CONFIG_TEXT, .target = &plugin, .argument = "FILE",
+         .help = "the CUDA plugin, when it is not beside this program"},
         {.name = "tp", .kind = RMK_CONFIG_UINT, .target = &ranks, .fallback = "1", .min = 1, .max = RMK_TP_RANKS_MAX,
          .argument = "R", .help = "tensor-parallel ranks"},
         {.name = "allow-pending", .kind = RMK_CONFIG_SWITCH, .target = &allow_pending,
@@ -44,7 +47,7 @@ int main(int argc, char **argv)
         rmk_config_deinit(&config);
         return status;
     }
-    const struct settings settings = {.backend = backends[backend], .ranks = (unsigned)ranks, .only = only};
+    const struct settings settings = {.backend = backends[backend], .plugin = plugin, .ranks = (unsigned)ranks, .only = only};
     report.quiet = quiet;
     for (size_t i = 0; i < config.operand_count; i++) {
         const char *root = config.operands[i];

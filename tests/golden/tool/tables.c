@@ -242,7 +242,7 @@ static void run_rope(struct report *report, const struct rmk_checkpoint *file, d
 
 static void run_ops(struct report *report, const char *root, const struct settings *settings)
 {
-    const struct rmk_device_options options = {.backend = settings->backend, .act = RMK_F32, .threads = 1};
+    const struct rmk_device_options options = {.backend = settings->backend, .act = RMK_F32, .threads = 1, .plugin = settings->plugin};
     struct rmk_checkpoint *file = NULL;
     struct rmk_device *device = NULL;
     struct rmk_why why = {0};

@@ -1,0 +1,471 @@
+/* The rows of the roofline that are one forward, at the size of LLaDA-V 8B, through kernels.h
+ * alone.
+ *
+ *     bench-gpu [--backend cuda] [--plugin FILE] [--dtype bf16|f16|f32] [--runs 10] [--small]
+ *
+ *     full     R1   3039 rows of one request, 64 read            limit 47.9 ms (H200, bf16)
+ *     block1   R3   32 queries of one request over 3039 keys     limit 3.46 ms
+ *     block16  R4   the same of 16 requests                      limit 13.1 ms
+ *     cached   R5   attention of block16 alone: bytes of keys and values a second, limit 4.8 TB/s
+ *     tower    R9   5 tiles through 26 blocks of SigLIP          limit 3.40 ms
+ *
+ * Prints one JSON line {"row", "dtype", "device", "ms_median", "ms_min", "limit_ms", "share"} each;
+ * `share` is limit / median. Layers take turns with LAYER_SETS sets of weights and caches, which no
+ * GPU's cache holds, so that the traffic is that of all layers with a fraction of the memory.
+ * --small divides every size, to see that it runs: its shares mean nothing, and are left out.
+ */
+#include <getopt.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/prng.h"
+#include "kernels/kernels.h"
+
+enum { LAYER_SETS = 2, REQUESTS_MAX = 16, RUNS_MAX = 1000 };
+
+struct sizes {
+    uint32_t layers;
+    uint32_t width;
+    uint32_t heads;
+    uint32_t ff;
+    uint32_t vocab;
+    uint32_t keys;    /* S */
+    uint32_t queries; /* of a block step */
+    uint32_t reads;
+    uint32_t tower_layers;
+    uint32_t tower_width;
+    uint32_t tower_heads;
+    uint32_t tower_ff;
+    uint32_t tile_rows;
+    uint32_t tiles;
+};
+
+static const struct sizes full_size = {.layers = 32,
+                                       .width = 4096,
+                                       .heads = 32,
+                                       .ff = 12288,
+                                       .vocab = 126464,
+                                       .keys = 3039,
+                                       .queries = 32,
+                                       .reads = 64,
+                                       .tower_layers = 26,
+                                       .tower_width = 1152,
+                                       .tower_heads = 16,
+                                       .tower_ff = 4304,
+                                       .tile_rows = 729,
+                                       .tiles = 5};
+
+static const struct sizes small_size = {.layers = 2,
+                                        .width = 64,
+                                        .heads = 2,
+                                        .ff = 96,
+                                        .vocab = 500,
+                                        .keys = 70,
+                                        .queries = 4,
+                                        .reads = 8,
+                                        .tower_layers = 2,
+                                        .tower_width = 72,
+                                        .tower_heads = 1,
+                                        .tower_ff = 80,
+                                        .tile_rows = 9,
+                                        .tiles = 2};
+
+struct layer {
+    struct rmk_linear *q;
+    struct rmk_linear *k;
+    struct rmk_linear *v;
+    struct rmk_linear *out;
+    struct rmk_linear *up; /* gate above up; the tower's fc1 */
+    struct rmk_linear *down;
+    void *keys; /* act [requests, S, D] */
+    void *values;
+};
+
+struct bench {
+    struct rmk_device *device;
+    const struct rmk_ops *ops;
+    struct sizes size;
+    struct layer text[LAYER_SETS];
+    struct layer tower[LAYER_SETS];
+    struct rmk_linear *head;
+    float *x;
+    float *delta;
+    float *ones;
+    void *normed;
+    void *q;
+    void *k;
+    void *v;
+    void *attended;
+    void *up;
+    void *hidden;
+    float *cos;
+    float *sin;
+    uint32_t *positions;
+    struct rmk_head_row *samples;
+    struct rmk_head_result *results;
+    bool small;
+    uint32_t runs;
+};
+
+/* -- making
+ * ------------------------------------------------------------------------------------------ */
+
+static void check(enum rmk_err err, const char *what, const struct rmk_why *why)
+{
+    if (err != RMK_OK) {
+        (void)fprintf(stderr, "bench-gpu: %s: %s: %s\n", what, rmk_err_name(err),
+                      why != NULL ? why->text : "the device failed");
+        exit(1);
+    }
+}
+
+#define RUN(call) check((call), #call, NULL)
+
+static size_t act_bytes(const struct bench *bench)
+{
+    return bench->device->info.act == RMK_F32 ? 4 : 2;
+}
+
+static void *take(struct bench *bench, size_t bytes)
+{
+    struct rmk_why why = {0};
+    void *memory = NULL;
+
+    check(bench->ops->alloc(bench->device, bytes, &memory, &why), "alloc", &why);
+    return memory;
+}
+
+/* bf16 in about +-0.03, so that activations stay in range through every layer. */
+static struct rmk_linear *make_linear(struct bench *bench, uint32_t n, uint32_t k, bool bias)
+{
+    static uint64_t seed;
+    struct rmk_why why = {0};
+    struct rmk_linear *linear = NULL;
+    uint16_t *weight = malloc((size_t)n * k * sizeof(*weight));
+    float *added = calloc(n, sizeof(*added));
+
+    if (weight == NULL || added == NULL) {
+        check(RMK_ELIMIT, "no memory for a weight", NULL);
+    }
+    seed++;
+    for (size_t i = 0; i < (size_t)n * k; i++) {
+        float value = ((float)(rmk_prng_splitmix(seed, i) >> 57) - 64.0F) / 2048.0F;
+        uint32_t bits;
+        memcpy(&bits, &value, sizeof(bits));
+        weight[i] = (uint16_t)(bits >> 16);
+    }
+    const struct rmk_linear_source source = {.weight_host = weight,
+                                             .dtype = RMK_BF16,
+                                             .ld = k,
+                                             .n = n,
+                                             .k = k,
+                                             .bias_host = bias ? added : NULL};
+    check(bench->ops->linear_create(bench->device, &source, &linear, &why), "linear_create", &why);
+    free(weight);
+    free(added);
+    return linear;
+}
+
+static void make_layer(struct bench *bench, struct layer *layer, uint32_t width, uint32_t up,
+                       uint32_t down, bool bias)
+{
+    layer->q = make_linear(bench, width, width, bias);
+    layer->k = make_linear(bench, width, width, bias);
+    layer->v = make_linear(bench, width, width, bias);
+    layer->out = make_linear(bench, width, width, bias);
+    layer->up = make_linear(bench, up, width, bias);
+    layer->down = make_linear(bench, width, down, bias);
+}
+
+static uint32_t larger(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
+
+static void make(struct bench *bench)
+{
+    const struct sizes *size = &bench->size;
+    const uint32_t tower_rows = size->tiles * size->tile_rows;
+    const uint32_t rows =
+        larger(larger(size->keys, REQUESTS_MAX * size->queries), larger(tower_rows, size->reads));
+    const uint32_t width = larger(size->width, size->tower_width);
+    const size_t act = act_bytes(bench);
+    const struct rmk_reserve reserve = {.rows_max = rows,
+                                        .kv_rows_max = larger(size->keys, size->tile_rows),
+                                        .heads_max = larger(size->heads, size->tower_heads),
+                                        .head_width_max = 128,
+                                        .inner_max = larger(size->ff, size->tower_ff),
+                                        .outer_max = 2 * larger(size->ff, size->tower_ff),
+                                        .head_rows_max = size->reads,
+                                        .vocab = size->vocab};
+    struct rmk_why why = {0};
+
+    check(bench->ops->reserve(bench->device, &reserve, &why), "reserve", &why);
+    for (int i = 0; i < LAYER_SETS; i++) {
+        const size_t cache = (size_t)REQUESTS_MAX * size->keys * size->width * act;
+        make_layer(bench, &bench->text[i], size->width, 2 * size->ff, size->ff, false);
+        make_layer(bench, &bench->tower[i], size->tower_width, size->tower_ff, size->tower_ff,
+                   true);
+        bench->text[i].keys = take(bench, cache);
+        bench->text[i].values = take(bench, cache);
+    }
+    bench->head = make_linear(bench, size->vocab, size->width, false);
+    bench->x = take(bench, (size_t)rows * width * sizeof(float));
+    bench->delta = take(bench, (size_t)rows * width * sizeof(float));
+    bench->ones = take(bench, width * sizeof(float));
+    bench->normed = take(bench, rows * width * act);
+    bench->q = take(bench, rows * width * act);
+    bench->k = take(bench, rows * width * act);
+    bench->v = take(bench, rows * width * act);
+    bench->attended = take(bench, rows * width * act);
+    bench->up = take(bench, (size_t)rows * reserve.outer_max * act);
+    bench->hidden = take(bench, (size_t)rows * reserve.inner_max * act);
+    const size_t table = (size_t)size->keys * (size->width / size->heads / 2) * sizeof(float);
+    bench->cos = take(bench, table);
+    bench->sin = take(bench, table);
+    bench->positions = calloc(rows, sizeof(*bench->positions));
+    bench->samples = calloc(size->reads, sizeof(*bench->samples));
+    bench->results = calloc(size->reads, sizeof(*bench->results));
+    float *values = malloc((size_t)rows * width * sizeof(*values));
+    if (bench->positions == NULL || bench->samples == NULL || bench->results == NULL ||
+        values == NULL) {
+        check(RMK_ELIMIT, "no memory", NULL);
+    }
+    for (size_t i = 0; i < (size_t)rows * width; i++) {
+        values[i] = (float)(rmk_prng_unit53(rmk_prng_splitmix(7, i)) - 0.5);
+    }
+    RUN(bench->ops->upload(bench->device, bench->x, values, (size_t)rows * width * sizeof(float)));
+    for (uint32_t i = 0; i < width; i++) {
+        values[i] = 1.0F;
+    }
+    RUN(bench->ops->upload(bench->device, bench->ones, values, width * sizeof(float)));
+    free(values);
+}
+
+/* -- rows of the table
+ * ------------------------------------------------------------------------------- */
+
+static struct rmk_segment segment_of(const struct bench *bench, const struct layer *layer,
+                                     uint32_t request, uint32_t rows)
+{
+    const size_t place = (size_t)request * bench->size.keys * bench->size.width * act_bytes(bench);
+
+    return (struct rmk_segment){.row_begin = request * rows,
+                                .row_count = rows,
+                                .kv_count = bench->size.keys,
+                                .k = (uint8_t *)layer->keys + place,
+                                .v = (uint8_t *)layer->values + place};
+}
+
+/* `requests` requests with `queries` rows each through all layers, then `reads` rows of the head.
+ */
+static void text_forward(struct bench *bench, uint32_t requests, uint32_t queries, uint32_t reads)
+{
+    const struct rmk_ops *ops = bench->ops;
+    struct rmk_device *device = bench->device;
+    const struct sizes *size = &bench->size;
+    const enum rmk_dtype act = device->info.act;
+    const uint32_t rows = requests * queries;
+    const uint32_t head_width = size->width / size->heads;
+    const float scale = 1.0F / sqrtf((float)head_width);
+    struct rmk_segment segments[REQUESTS_MAX];
+
+    for (uint32_t row = 0; row < rows; row++) {
+        bench->positions[row] = size->keys - queries + row % queries;
+    }
+    for (uint32_t i = 0; i < size->layers; i++) {
+        const struct layer *layer = &bench->text[i % LAYER_SETS];
+        for (uint32_t r = 0; r < requests; r++) {
+            segments[r] = segment_of(bench, layer, r, queries);
+        }
+        RUN(ops->rmsnorm(device, bench->x, i == 0 ? NULL : bench->delta, bench->ones, 1e-5F,
+                         bench->normed, rows, size->width));
+        RUN(ops->linear(device, layer->q, bench->normed, rows, bench->q, act));
+        RUN(ops->linear(device, layer->k, bench->normed, rows, bench->k, act));
+        RUN(ops->linear(device, layer->v, bench->normed, rows, bench->v, act));
+        RUN(ops->rope_kv(device, bench->q, bench->k, bench->v, bench->cos, bench->sin,
+                         bench->positions, segments, requests, size->heads, size->heads,
+                         head_width));
+        RUN(ops->attention(device, bench->q, segments, requests, size->heads, size->heads,
+                           head_width, scale, bench->attended));
+        RUN(ops->linear(device, layer->out, bench->attended, rows, bench->delta, RMK_F32));
+        RUN(ops->rmsnorm(device, bench->x, bench->delta, bench->ones, 1e-5F, bench->normed, rows,
+                         size->width));
+        RUN(ops->linear(device, layer->up, bench->normed, rows, bench->up, act));
+        RUN(ops->swiglu(device, bench->up, bench->hidden, rows, size->ff));
+        RUN(ops->linear(device, layer->down, bench->hidden, rows, bench->delta, RMK_F32));
+    }
+    RUN(ops->head(device, bench->head, bench->normed, NULL, reads, 0, size->vocab, NULL, 0,
+                  bench->samples, bench->results));
+}
+
+static void run_full(struct bench *bench)
+{
+    text_forward(bench, 1, bench->size.keys, bench->size.reads);
+}
+
+static void run_block1(struct bench *bench)
+{
+    text_forward(bench, 1, bench->size.queries,
+                 bench->size.reads < bench->size.queries ? bench->size.reads : bench->size.queries);
+}
+
+static void run_block16(struct bench *bench)
+{
+    text_forward(bench, REQUESTS_MAX, bench->size.queries, bench->size.reads);
+}
+
+static void run_cached(struct bench *bench)
+{
+    const struct sizes *size = &bench->size;
+    struct rmk_segment segments[REQUESTS_MAX];
+
+    for (uint32_t i = 0; i < size->layers; i++) {
+        for (uint32_t r = 0; r < REQUESTS_MAX; r++) {
+            segments[r] = segment_of(bench, &bench->text[i % LAYER_SETS], r, size->queries);
+        }
+        RUN(bench->ops->attention(bench->device, bench->q, segments, REQUESTS_MAX, size->heads,
+                                  size->heads, size->width / size->heads, 0.1F, bench->attended));
+    }
+}
+
+static void run_tower(struct bench *bench)
+{
+    const struct rmk_ops *ops = bench->ops;
+    struct rmk_device *device = bench->device;
+    const struct sizes *size = &bench->size;
+    const enum rmk_dtype act = device->info.act;
+    const uint32_t rows = size->tiles * size->tile_rows;
+    const uint32_t width = size->tower_width;
+    const uint32_t head_width = width / size->tower_heads;
+    struct rmk_segment segments[REQUESTS_MAX];
+
+    for (uint32_t t = 0; t < size->tiles; t++) {
+        const size_t place = (size_t)t * size->tile_rows * width * act_bytes(bench);
+        segments[t] = (struct rmk_segment){.row_begin = t * size->tile_rows,
+                                           .row_count = size->tile_rows,
+                                           .kv_count = size->tile_rows,
+                                           .k = (uint8_t *)bench->k + place,
+                                           .v = (uint8_t *)bench->v + place};
+    }
+    for (uint32_t i = 0; i < size->tower_layers; i++) {
+        const struct layer *layer = &bench->tower[i % LAYER_SETS];
+        RUN(ops->layernorm(device, bench->x, i == 0 ? NULL : bench->delta, bench->ones, bench->ones,
+                           1e-6F, bench->normed, rows, width));
+        RUN(ops->linear(device, layer->q, bench->normed, rows, bench->q, act));
+        RUN(ops->linear(device, layer->k, bench->normed, rows, bench->k, act));
+        RUN(ops->linear(device, layer->v, bench->normed, rows, bench->v, act));
+        RUN(ops->attention(device, bench->q, segments, size->tiles, size->tower_heads,
+                           size->tower_heads, head_width, 1.0F / sqrtf((float)head_width),
+                           bench->attended));
+        RUN(ops->linear(device, layer->out, bench->attended, rows, bench->delta, RMK_F32));
+        RUN(ops->layernorm(device, bench->x, bench->delta, bench->ones, bench->ones, 1e-6F,
+                           bench->normed, rows, width));
+        RUN(ops->linear(device, layer->up, bench->normed, rows, bench->hidden, act));
+        RUN(ops->gelu(device, bench->hidden, (size_t)rows * size->tower_ff, RMK_GELU_TANH));
+        RUN(ops->linear(device, layer->down, bench->hidden, rows, bench->delta, RMK_F32));
+    }
+}
+
+/* -- timing
+ * ------------------------------------------------------------------------------------------ */
+
+static double now_ms(void)
+{
+    struct timespec time;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &time);
+    return 1e3 * (double)time.tv_sec + 1e-6 * (double)time.tv_nsec;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    const double x = *(const double *)a;
+    const double y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static void measure(struct bench *bench, const char *name, void (*run)(struct bench *),
+                    double limit_ms)
+{
+    static double times[RUNS_MAX];
+    const enum rmk_dtype act = bench->device->info.act;
+    struct rmk_why why = {0};
+
+    for (uint32_t i = 0; i <= bench->runs; i++) { /* the first warms up */
+        const double begin = now_ms();
+        run(bench);
+        check(bench->ops->synchronize(bench->device, &why), "synchronize", &why);
+        times[i > 0 ? i - 1 : 0] = now_ms() - begin;
+    }
+    qsort(times, bench->runs, sizeof(times[0]), ascending);
+    const double median = times[bench->runs / 2];
+    (void)printf("{\"row\": \"%s\", \"dtype\": \"%s\", \"device\": \"%s\", \"ms_median\": %.3f, "
+                 "\"ms_min\": %.3f",
+                 name,
+                 act == RMK_F32   ? "f32"
+                 : act == RMK_F16 ? "f16"
+                                  : "bf16",
+                 bench->device->info.description, median, times[0]);
+    if (!bench->small) { /* limits are of the full size on an H200, 16-bit */
+        (void)printf(", \"limit_ms\": %.3f, \"share\": %.3f", limit_ms, limit_ms / median);
+    }
+    (void)printf("}\n");
+    (void)fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"backend", required_argument, NULL, 'b'}, {"plugin", required_argument, NULL, 'p'},
+        {"dtype", required_argument, NULL, 'd'},   {"runs", required_argument, NULL, 'n'},
+        {"small", no_argument, NULL, 's'},         {NULL, 0, NULL, 0},
+    };
+    struct bench bench = {.size = full_size, .runs = 10};
+    struct rmk_device_options device = {.backend = "cuda", .act = RMK_BF16};
+    struct rmk_why why = {0};
+    bool good = true;
+    int option;
+
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (option == 'b') {
+            device.backend = optarg;
+        } else if (option == 'p') {
+            device.plugin = optarg;
+        } else if (option == 'd') {
+            device.act = strcmp(optarg, "f32") == 0   ? RMK_F32
+                         : strcmp(optarg, "f16") == 0 ? RMK_F16
+                                                      : RMK_BF16;
+            good = good && (device.act != RMK_BF16 || strcmp(optarg, "bf16") == 0);
+        } else if (option == 'n') {
+            bench.runs = (uint32_t)strtoul(optarg, NULL, 10);
+        } else if (option == 's') {
+            bench.small = true;
+            bench.size = small_size;
+        } else {
+            good = false;
+        }
+    }
+    if (!good || bench.runs == 0 || bench.runs > RUNS_MAX) {
+        (void)fprintf(stderr, "usage: bench-gpu [--backend cuda|cpu|ref] [--plugin FILE] "
+                              "[--dtype bf16|f16|f32] [--runs N] [--small]\n");
+        return 2;
+    }
+    check(rmk_device_create(&device, &bench.device, &why), "device", &why);
+    bench.ops = bench.device->ops;
+    make(&bench);
+    const double kv_bytes = 2.0 * REQUESTS_MAX * full_size.keys * full_size.width * 2;
+    measure(&bench, "full", run_full, 47.9);
+    measure(&bench, "block1", run_block1, 3.46);
+    measure(&bench, "block16", run_block16, 13.1);
+    measure(&bench, "cached", run_cached, full_size.layers * kv_bytes / 4.8e12 * 1e3);
+    measure(&bench, "tower", run_tower, 3.40);
+    /* The device's memory goes with the process. */
+    return 0;
+}
