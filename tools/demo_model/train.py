@@ -17,8 +17,8 @@ from . import scenes as S
 from . import tokenizer
 
 DEFAULTS = dict(steps=3600, batch=16, single_batch=32, lr=2e-3, muon_lr=.01, captions=2, questions=4, single_from=.5,
-                decay_from=.5, boost=4.0, tower_loss=.2, seed=1, caption_weight=4.0, question_weight=1.0, hard_questions=.5,
-                question_ratio=.3, tower_rate=.15, projector_rate=1.0, heads_alone=0)
+                decay_from=.5, boost=4.0, tower_loss=.2, seed=1, caption_weight=4.0, question_weight=1.0,
+                hard_questions=.5, question_ratio=.3, tower_rate=.15, projector_rate=1.0, heads_alone=0)
 # For a checkpoint that can speak already: its projector fits the tower, its heads were thrown away.
 CONTINUED = dict(steps=900, lr=1.2e-3, muon_lr=.006, questions=6, single_from=.65, decay_from=.4, projector_rate=.15,
                  heads_alone=100)
@@ -132,8 +132,8 @@ def train(cache, tokenizer_dir, begin, path, device="cpu", compile_layers=True, 
         net.compile_layers()
     head = text.head()
     short = head[:1] + head[head.index(text.eot) + 1:]  # without the system turn: cheaper, used while packed
-    directions = torch.tensor([text.encode(w)[0] for w in (" left", " right", " above", " below", "Above", "Below", "On")],
-                              device=device)
+    words = (" left", " right", " above", " below", "Above", "Below", "On")
+    directions = torch.tensor([text.encode(w)[0] for w in words], device=device)
     single_start = int(o["single_from"] * o["steps"])
     shards, writer, meter = data.load(cache), Writer(text, o), progress.Meter(o["steps"])
     streams = [data.batches(shards, o["batch"], o["seed"], min(start, single_start)),
