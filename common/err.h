@@ -1,8 +1,8 @@
 /* Errors: codes are for machines, sentences for people.
  *
  * A function that can fail returns `enum rmk_err`. Where the reason is interesting it takes a
- * `struct rmk_why *` (may be NULL) as its last parameter and leaves one sentence there. Context is put
- * in front on the way up: `load model: shard 2: header is 9 bytes, file has 7`.
+ * `struct rmk_why *` (may be NULL) as its last parameter and leaves one sentence there. Context is
+ * put in front on the way up: `load model: shard 2: header is 9 bytes, file has 7`.
  */
 #ifndef RMK_COMMON_ERR_H
 #define RMK_COMMON_ERR_H
@@ -32,8 +32,8 @@ struct rmk_why {
 /* Stable lower-case name of a code, for logs and metrics labels. */
 const char *rmk_err_name(enum rmk_err err);
 
-/* Write the sentence and hand back `err`, so that `return rmk_fail(why, RMK_EINVAL, "…")` reads well.
- * Too long is cut; control characters that came from input become '?'. */
+/* Write the sentence and hand back `err`, so that `return rmk_fail(why, RMK_EINVAL, "…")` reads
+ * well. Too long is cut; control characters that came from input become '?'. */
 enum rmk_err rmk_fail(struct rmk_why *why, enum rmk_err err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

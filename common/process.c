@@ -61,7 +61,8 @@ enum rmk_err rmk_process_read_text(const char *path, const char **out_text, stru
 
     FILE *file = fopen(path, "rb");
     if (file == NULL) {
-        err = rmk_fail(why, errno == ENOENT ? RMK_ENOTFOUND : RMK_EIO, "%s: %s", path, strerror(errno));
+        err = rmk_fail(why, errno == ENOENT ? RMK_ENOTFOUND : RMK_EIO, "%s: %s", path,
+                       strerror(errno));
         goto out;
     }
     text = malloc(TEXT_BYTES_MAX + 1);

@@ -11,18 +11,20 @@
  * to three times faster that way. */
 void rmk_process_init(void);
 
-/* Exit status of a process whose files or configuration are wrong: starting it again does not help (EX_CONFIG). */
+/* Exit status of a process whose files or configuration are wrong: starting it again does not help
+ * (EX_CONFIG). */
 #define RMK_EXIT_CONFIG 78
 
-/* A mapped file that shrinks while it is read (a checkpoint being copied over) raises SIGBUS. From here on that ends the process
- * with one sentence on stderr and RMK_EXIT_CONFIG instead of a crash. `what`: what is mapped, kept, not copied. */
+/* A mapped file that shrinks while it is read (a checkpoint being copied over) raises SIGBUS. From
+ * here on that ends the process with one sentence on stderr and RMK_EXIT_CONFIG instead of a crash.
+ * `what`: what is mapped, kept, not copied. */
 void rmk_process_explain_truncation(const char *what);
 
 /* Processors this process may run on (its affinity mask, as containers set it); at least 1. */
 uint32_t rmk_process_cores(void);
 
-/* The whole of a small text file (certificates, keys, prompts; at most 1 MiB), malloc'ed and NUL-terminated.
- * Errors: RMK_ENOTFOUND, RMK_EIO, RMK_ELIMIT; the sentence names the file. */
+/* The whole of a small text file (certificates, keys, prompts; at most 1 MiB), malloc'ed and
+ * NUL-terminated. Errors: RMK_ENOTFOUND, RMK_EIO, RMK_ELIMIT; the sentence names the file. */
 enum rmk_err rmk_process_read_text(const char *path, const char **out_text, struct rmk_why *why);
 
 #endif

@@ -12,7 +12,6 @@
 
 struct rmk_tls_files;
 
-
 struct rmk_listen_spec {
     const char *flag;    /* for sentences: "listen" */
     const char *address; /* HOST:PORT */

@@ -16,8 +16,8 @@
  * of the device, never of the input: inputs are asserted. Scratch comes from `reserve`, sized once.
  *   Results must not depend on what other rows ride along: every row's sums run in a fixed order of
  * its own. Tolerances against ref, relative to max|ref| of the tensor: fp32 2e-6 times sqrt(sum
- * length), bf16 1.6e-2, fp16 2e-3, unless the op states another; tests/kernels holds them in one table with
- * reasons.
+ * length), bf16 1.6e-2, fp16 2e-3, unless the op states another; tests/kernels holds them in one
+ * table with reasons.
  */
 #ifndef RMK_KERNELS_KERNELS_H
 #define RMK_KERNELS_KERNELS_H

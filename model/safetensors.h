@@ -1,8 +1,10 @@
-/* A checkpoint on disk: one `model.safetensors`, or the shards named by `model.safetensors.index.json`.
+/* A checkpoint on disk: one `model.safetensors`, or the shards named by
+ * `model.safetensors.index.json`.
  *
- * Files are mapped, never copied; headers are checked whole at open (bounds, overlaps, holes, shape times
- * dtype, names, index targets inside the directory), so deeper code may trust every view. A rank reads only
- * the rows it needs; pages it never touches are never loaded. Format: huggingface/safetensors, README.
+ * Files are mapped, never copied; headers are checked whole at open (bounds, overlaps, holes, shape
+ * times dtype, names, index targets inside the directory), so deeper code may trust every view. A
+ * rank reads only the rows it needs; pages it never touches are never loaded. Format:
+ * huggingface/safetensors, README.
  */
 #ifndef RMK_MODEL_SAFETENSORS_H
 #define RMK_MODEL_SAFETENSORS_H
@@ -28,8 +30,8 @@ const char *rmk_dtype_name(enum rmk_dtype dtype);
 
 enum { RMK_TENSOR_RANK_MAX = 8 };
 
-/* A borrowed view into the mapping; lives until rmk_checkpoint_close. Row-major. The format does not promise that
- * `data` is aligned to its type. */
+/* A borrowed view into the mapping; lives until rmk_checkpoint_close. Row-major. The format does
+ * not promise that `data` is aligned to its type. */
 struct rmk_tensor {
     const void *data;
     enum rmk_dtype dtype;
@@ -44,37 +46,33 @@ struct rmk_checkpoint;
  *
  * Errors:
  *   RMK_ENOTFOUND  no index and no single file in `dir`, or a shard is missing
- *   RMK_ECORRUPT   a header is malformed, a tensor reaches past its file, tensors overlap or leave holes
- *   RMK_EINVAL     the index names a file outside `dir`
+ *   RMK_ECORRUPT   a header is malformed, a tensor reaches past its file, tensors overlap or leave
+ * holes RMK_EINVAL     the index names a file outside `dir`
  */
-enum rmk_err rmk_checkpoint_open(const char *dir,
-                                 struct rmk_checkpoint **out_checkpoint,
+enum rmk_err rmk_checkpoint_open(const char *dir, struct rmk_checkpoint **out_checkpoint,
                                  struct rmk_why *why);
 
 /* Map one file, which need not be a model (golden tensors). */
-enum rmk_err rmk_checkpoint_open_file(const char *path,
-                                      struct rmk_checkpoint **out_checkpoint,
+enum rmk_err rmk_checkpoint_open_file(const char *path, struct rmk_checkpoint **out_checkpoint,
                                       struct rmk_why *why);
 
 /* Takes NULL. */
 void rmk_checkpoint_close(struct rmk_checkpoint *checkpoint);
 
 /* NULL when there is no tensor of that name. */
-const struct rmk_tensor *rmk_checkpoint_find(const struct rmk_checkpoint *checkpoint, const char *name);
+const struct rmk_tensor *rmk_checkpoint_find(const struct rmk_checkpoint *checkpoint,
+                                             const char *name);
 
 /* The tensor `name` with exactly this shape; the sentence names tensor, wanted and found shape. */
-enum rmk_err rmk_checkpoint_expect(const struct rmk_checkpoint *checkpoint,
-                                   const char *name,
-                                   uint32_t rank,
-                                   const uint64_t *shape,
-                                   const struct rmk_tensor **out_tensor,
-                                   struct rmk_why *why);
+enum rmk_err rmk_checkpoint_expect(const struct rmk_checkpoint *checkpoint, const char *name,
+                                   uint32_t rank, const uint64_t *shape,
+                                   const struct rmk_tensor **out_tensor, struct rmk_why *why);
 
 size_t rmk_checkpoint_count(const struct rmk_checkpoint *checkpoint);
 const char *rmk_checkpoint_name(const struct rmk_checkpoint *checkpoint, size_t index);
 
-/* Digest over names, dtypes, shapes and file sizes (not over the weights themselves, which would read them all):
- * ranks and coordinator compare it in the handshake. 32 bytes (SHA-256). */
+/* Digest over names, dtypes, shapes and file sizes (not over the weights themselves, which would
+ * read them all): ranks and coordinator compare it in the handshake. 32 bytes (SHA-256). */
 void rmk_checkpoint_digest(const struct rmk_checkpoint *checkpoint, uint8_t out_digest[32]);
 
 /* Convert `count` elements of dtype F32, BF16 or F16 starting at element `first` to fp32. */

@@ -32,7 +32,8 @@ struct rmk_attach {
 
 static void dial(uv_timer_t *timer);
 
-static void send_message(struct rmk_attach *attach, const Remask__Cluster__V1__WorkerMessage *message)
+static void send_message(struct rmk_attach *attach,
+                         const Remask__Cluster__V1__WorkerMessage *message)
 {
     if (attach->call != NULL) {
         (void)rmk_pack_send(attach->call, &message->base);
@@ -52,8 +53,8 @@ static void beat(uv_timer_t *timer)
     const uint64_t now_us = rmk_clock_us();
 
     if (now_us - attach->heard_us > attach->heartbeat_timeout_us) {
-        rmk_log(RMK_LOG_WARN, "attach", "coordinator is silent", "address=%s silent_ms=%llu", attach->address,
-                (unsigned long long)((now_us - attach->heard_us) / 1000));
+        rmk_log(RMK_LOG_WARN, "attach", "coordinator is silent", "address=%s silent_ms=%llu",
+                attach->address, (unsigned long long)((now_us - attach->heard_us) / 1000));
         rmk_rpc_call_cancel(attach->call);
         return;
     }
@@ -68,12 +69,14 @@ static void welcomed(struct rmk_attach *attach, const Remask__Cluster__V1__Welco
 {
     attach->attached = true;
     attach->pause_ms = PAUSE_MS_MIN;
-    attach->heartbeat_interval_ms = welcome->heartbeat_interval_ms > 0 ? welcome->heartbeat_interval_ms : 1000;
+    attach->heartbeat_interval_ms =
+        welcome->heartbeat_interval_ms > 0 ? welcome->heartbeat_interval_ms : 1000;
     attach->heartbeat_timeout_us =
         (welcome->heartbeat_timeout_ms > 0 ? welcome->heartbeat_timeout_ms : 5000) * (uint64_t)1000;
-    (void)uv_timer_start(&attach->timer, beat, attach->heartbeat_interval_ms, attach->heartbeat_interval_ms);
-    rmk_log(RMK_LOG_INFO, "attach", "attached", "coordinator=%s protocol=%u epoch=%llu", attach->address,
-            welcome->protocol, (unsigned long long)welcome->worker_epoch);
+    (void)uv_timer_start(&attach->timer, beat, attach->heartbeat_interval_ms,
+                         attach->heartbeat_interval_ms);
+    rmk_log(RMK_LOG_INFO, "attach", "attached", "coordinator=%s protocol=%u epoch=%llu",
+            attach->address, welcome->protocol, (unsigned long long)welcome->worker_epoch);
     attach->events.on_attached(attach->context, welcome);
 }
 
@@ -84,12 +87,14 @@ static void on_message(struct rmk_rpc_call *call, struct rmk_bytes bytes, void *
     ProtobufCMessage *unpacked = NULL;
 
     attach->heard_us = rmk_clock_us();
-    if (rmk_unpack(&remask__cluster__v1__coordinator_message__descriptor, bytes, &unpacked, &why) != RMK_OK) {
+    if (rmk_unpack(&remask__cluster__v1__coordinator_message__descriptor, bytes, &unpacked, &why) !=
+        RMK_OK) {
         rmk_log(RMK_LOG_ERROR, "attach", "message is malformed", "why=%s", why.text);
         rmk_rpc_call_cancel(call);
         return;
     }
-    Remask__Cluster__V1__CoordinatorMessage *message = (Remask__Cluster__V1__CoordinatorMessage *)unpacked;
+    Remask__Cluster__V1__CoordinatorMessage *message =
+        (Remask__Cluster__V1__CoordinatorMessage *)unpacked;
     switch (message->kind_case) {
     case REMASK__CLUSTER__V1__COORDINATOR_MESSAGE__KIND_WELCOME:
         if (!attach->attached) {
@@ -113,21 +118,22 @@ static void on_message(struct rmk_rpc_call *call, struct rmk_bytes bytes, void *
 static void on_done(struct rmk_rpc_call *call, int status, const char *message, void *context)
 {
     struct rmk_attach *attach = context;
-    const bool refused = status == RMK_STATUS_INVALID_ARGUMENT || status == RMK_STATUS_FAILED_PRECONDITION ||
-                         status == RMK_STATUS_ALREADY_EXISTS || status == RMK_STATUS_UNAUTHENTICATED ||
-                         status == RMK_STATUS_PERMISSION_DENIED || status == RMK_STATUS_UNIMPLEMENTED;
+    const bool refused =
+        status == RMK_STATUS_INVALID_ARGUMENT || status == RMK_STATUS_FAILED_PRECONDITION ||
+        status == RMK_STATUS_ALREADY_EXISTS || status == RMK_STATUS_UNAUTHENTICATED ||
+        status == RMK_STATUS_PERMISSION_DENIED || status == RMK_STATUS_UNIMPLEMENTED;
 
     (void)call;
     attach->call = NULL;
     if (attach->attached) {
         attach->attached = false;
-        rmk_log(RMK_LOG_WARN, "attach", "stream to the coordinator broke", "address=%s status=%d why=%s",
-                attach->address, status, message);
+        rmk_log(RMK_LOG_WARN, "attach", "stream to the coordinator broke",
+                "address=%s status=%d why=%s", attach->address, status, message);
         attach->events.on_lost(attach->context);
     } else {
         rmk_log(refused ? RMK_LOG_ERROR : RMK_LOG_INFO, "attach",
-                refused ? "the coordinator refused this worker" : "no coordinator yet", "address=%s status=%d why=%s",
-                attach->address, status, message);
+                refused ? "the coordinator refused this worker" : "no coordinator yet",
+                "address=%s status=%d why=%s", attach->address, status, message);
     }
     dial_after(attach, refused ? PAUSE_MS_MAX : attach->pause_ms);
     attach->pause_ms = attach->pause_ms * 2 > PAUSE_MS_MAX ? PAUSE_MS_MAX : attach->pause_ms * 2;
@@ -137,8 +143,8 @@ static void silent_welcome(uv_timer_t *timer)
 {
     struct rmk_attach *attach = timer->data;
 
-    rmk_log(RMK_LOG_WARN, "attach", "no Welcome from the coordinator", "address=%s waited_ms=%d", attach->address,
-            WELCOME_TIMEOUT_MS);
+    rmk_log(RMK_LOG_WARN, "attach", "no Welcome from the coordinator", "address=%s waited_ms=%d",
+            attach->address, WELCOME_TIMEOUT_MS);
     if (attach->call != NULL) {
         rmk_rpc_call_cancel(attach->call);
     }
@@ -152,23 +158,20 @@ static void dial(uv_timer_t *timer)
     Remask__Cluster__V1__WorkerMessage message = REMASK__CLUSTER__V1__WORKER_MESSAGE__INIT;
 
     attach->heard_us = rmk_clock_us();
-    attach->call =
-        rmk_rpc_channel_call(attach->channel, "/remask.cluster.v1.Cluster/Attach", 0, false, NULL, &events, attach);
+    attach->call = rmk_rpc_channel_call(attach->channel, "/remask.cluster.v1.Cluster/Attach", 0,
+                                        false, NULL, &events, attach);
     message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_HELLO;
     message.hello = &hello;
     send_message(attach, &message);
     (void)uv_timer_start(timer, silent_welcome, WELCOME_TIMEOUT_MS, 0);
 }
 
-enum rmk_err rmk_attach_create(struct rmk_rpc *rpc,
-                               uv_loop_t *loop,
+enum rmk_err rmk_attach_create(struct rmk_rpc *rpc, uv_loop_t *loop,
                                const char *coordinator_address,
                                const struct rmk_rpc_options *options,
                                const Remask__Cluster__V1__Hello *hello,
-                               const struct rmk_attach_events *events,
-                               void *context,
-                               struct rmk_attach **out_attach,
-                               struct rmk_why *why)
+                               const struct rmk_attach_events *events, void *context,
+                               struct rmk_attach **out_attach, struct rmk_why *why)
 {
     enum rmk_err err;
 
@@ -233,7 +236,8 @@ void rmk_attach_close(struct rmk_attach *attach, const char *why)
         return;
     }
     if (attach->call != NULL) {
-        static const struct rmk_rpc_events silent = {.on_message = drop_message, .on_done = drop_done};
+        static const struct rmk_rpc_events silent = {.on_message = drop_message,
+                                                     .on_done = drop_done};
         goodbye.why = (char *)why;
         message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_GOODBYE;
         message.goodbye = &goodbye;

@@ -1,9 +1,10 @@
-/* A lane: one thread that does slow things (device work, collectives) in order, for a loop that must not wait.
+/* A lane: one thread that does slow things (device work, collectives) in order, for a loop that
+ * must not wait.
  *
  *     loop ── rmk_lane_post(job) ──► thread: job->run ── mailbox ──► loop: job->done
  *
- * Jobs are embedded in the poster's own structs, run one at a time in the order posted, and their `done` is called on
- * the loop in the same order.
+ * Jobs are embedded in the poster's own structs, run one at a time in the order posted, and their
+ * `done` is called on the loop in the same order.
  */
 #ifndef RMK_WORKER_LANE_H
 #define RMK_WORKER_LANE_H
@@ -26,8 +27,8 @@ enum rmk_err rmk_lane_create(uv_loop_t *loop, struct rmk_lane **out_lane, struct
 
 void rmk_lane_post(struct rmk_lane *lane, struct rmk_lane_job *job);
 
-/* Lets posted jobs finish and joins the thread (so no job may block for ever); calls the `done`s that are left, and
- * frees the lane when the loop has closed its handle. Takes NULL. */
+/* Lets posted jobs finish and joins the thread (so no job may block for ever); calls the `done`s
+ * that are left, and frees the lane when the loop has closed its handle. Takes NULL. */
 void rmk_lane_close(struct rmk_lane *lane);
 
 #endif

@@ -43,45 +43,106 @@ enum { SHARED_FLAGS = 16 };
 static void fill_shared_flags(struct shared *shared, struct rmk_config_flag flags[SHARED_FLAGS])
 {
     const struct rmk_config_flag table[SHARED_FLAGS] = {
-        {.name = "model", .kind = RMK_CONFIG_TEXT, .target = &shared->model, .argument = "DIR", .required = true,
+        {.name = "model",
+         .kind = RMK_CONFIG_TEXT,
+         .target = &shared->model,
+         .argument = "DIR",
+         .required = true,
          .help = "checkpoint folder (config.json, safetensors, tokenizer.json)"},
-        {.name = "vision-dir", .kind = RMK_CONFIG_TEXT, .target = &shared->vision_dir, .argument = "DIR",
-         .help = "separate SigLIP2 folder: tower geometry, and weights where the checkpoint has none"},
-        {.name = "coordinator", .kind = RMK_CONFIG_TEXT, .target = &shared->coordinator, .fallback = "127.0.0.1:8003",
-         .argument = "HOST:PORT", .help = "the coordinator's cluster port"},
-        {.name = "tls-ca", .kind = RMK_CONFIG_TEXT, .target = &shared->tls_ca, .argument = "FILE",
+        {.name = "vision-dir",
+         .kind = RMK_CONFIG_TEXT,
+         .target = &shared->vision_dir,
+         .argument = "DIR",
+         .help =
+             "separate SigLIP2 folder: tower geometry, and weights where the checkpoint has none"},
+        {.name = "coordinator",
+         .kind = RMK_CONFIG_TEXT,
+         .target = &shared->coordinator,
+         .fallback = "127.0.0.1:8003",
+         .argument = "HOST:PORT",
+         .help = "the coordinator's cluster port"},
+        {.name = "tls-ca",
+         .kind = RMK_CONFIG_TEXT,
+         .target = &shared->tls_ca,
+         .argument = "FILE",
          .help = "PEM file of the cluster's certificate authority: turns mutual TLS on"},
-        {.name = "tls-cert", .kind = RMK_CONFIG_TEXT, .target = &shared->tls_cert, .argument = "FILE",
+        {.name = "tls-cert",
+         .kind = RMK_CONFIG_TEXT,
+         .target = &shared->tls_cert,
+         .argument = "FILE",
          .help = "this worker's certificate"},
-        {.name = "tls-key", .kind = RMK_CONFIG_TEXT, .target = &shared->tls_key, .argument = "FILE",
+        {.name = "tls-key",
+         .kind = RMK_CONFIG_TEXT,
+         .target = &shared->tls_key,
+         .argument = "FILE",
          .help = "this worker's private key"},
-        {.name = "insecure", .kind = RMK_CONFIG_SWITCH, .target = &shared->insecure,
+        {.name = "insecure",
+         .kind = RMK_CONFIG_SWITCH,
+         .target = &shared->insecure,
          .help = "plain text to a coordinator beyond loopback"},
-        {.name = "backend", .kind = RMK_CONFIG_CHOICE, .target = &shared->backend, .fallback = "cpu", .choices = backends,
+        {.name = "backend",
+         .kind = RMK_CONFIG_CHOICE,
+         .target = &shared->backend,
+         .fallback = "cpu",
+         .choices = backends,
          .help = "where the model runs"},
-        {.name = "dtype", .kind = RMK_CONFIG_CHOICE, .target = &shared->dtype, .fallback = "f32", .choices = dtypes,
+        {.name = "dtype",
+         .kind = RMK_CONFIG_CHOICE,
+         .target = &shared->dtype,
+         .fallback = "f32",
+         .choices = dtypes,
          .help = "compute type"},
-        {.name = "threads", .kind = RMK_CONFIG_UINT, .target = &shared->threads, .fallback = "0", .max = 1024,
-         .argument = "N", .help = "CPU threads of this process; 0: the host's cores divided by its ranks"},
-        {.name = "device", .kind = RMK_CONFIG_UINT, .target = &shared->device_index, .fallback = "0", .max = 1024,
-         .argument = "N", .help = "GPU of the first local rank"},
-        {.name = "plugin", .kind = RMK_CONFIG_TEXT, .target = &shared->plugin, .argument = "FILE",
+        {.name = "threads",
+         .kind = RMK_CONFIG_UINT,
+         .target = &shared->threads,
+         .fallback = "0",
+         .max = 1024,
+         .argument = "N",
+         .help = "CPU threads of this process; 0: the host's cores divided by its ranks"},
+        {.name = "device",
+         .kind = RMK_CONFIG_UINT,
+         .target = &shared->device_index,
+         .fallback = "0",
+         .max = 1024,
+         .argument = "N",
+         .help = "GPU of the first local rank"},
+        {.name = "plugin",
+         .kind = RMK_CONFIG_TEXT,
+         .target = &shared->plugin,
+         .argument = "FILE",
          .help = "the CUDA plugin, when it is not beside this program"},
-        {.name = "load-format", .kind = RMK_CONFIG_CHOICE, .target = &shared->load_format, .fallback = "checkpoint",
-         .choices = load_formats, .help = "dummy: random weights by seed, for benchmarks at any size"},
-        {.name = "seed", .kind = RMK_CONFIG_UINT, .target = &shared->seed, .fallback = "0", .argument = "N",
+        {.name = "load-format",
+         .kind = RMK_CONFIG_CHOICE,
+         .target = &shared->load_format,
+         .fallback = "checkpoint",
+         .choices = load_formats,
+         .help = "dummy: random weights by seed, for benchmarks at any size"},
+        {.name = "seed",
+         .kind = RMK_CONFIG_UINT,
+         .target = &shared->seed,
+         .fallback = "0",
+         .argument = "N",
          .help = "of dummy weights"},
-        {.name = "log-level", .kind = RMK_CONFIG_CHOICE, .target = &shared->log_level, .fallback = "info",
-         .choices = rmk_log_level_names, .help = "least level that is logged"},
-        {.name = "log-format", .kind = RMK_CONFIG_CHOICE, .target = &shared->log_format, .fallback = "logfmt",
-         .choices = rmk_log_format_names, .help = "how a log line looks"},
+        {.name = "log-level",
+         .kind = RMK_CONFIG_CHOICE,
+         .target = &shared->log_level,
+         .fallback = "info",
+         .choices = rmk_log_level_names,
+         .help = "least level that is logged"},
+        {.name = "log-format",
+         .kind = RMK_CONFIG_CHOICE,
+         .target = &shared->log_format,
+         .fallback = "logfmt",
+         .choices = rmk_log_format_names,
+         .help = "how a log line looks"},
     };
 
     memcpy(flags, table, sizeof(table));
 }
 
 /* The text lives as long as the process. */
-static int load_security(const struct shared *shared, const char *address, struct rmk_rpc_options *rpc)
+static int load_security(const struct shared *shared, const char *address,
+                         struct rmk_rpc_options *rpc)
 {
     const struct rmk_tls_files files = {
         .certificate = shared->tls_cert, .key = shared->tls_key, .authority = shared->tls_ca};
@@ -95,7 +156,8 @@ static int load_security(const struct shared *shared, const char *address, struc
     return -1;
 }
 
-static struct rmk_device_options device_options(const struct shared *shared, uint32_t local_index, uint32_t local_count)
+static struct rmk_device_options device_options(const struct shared *shared, uint32_t local_index,
+                                                uint32_t local_count)
 {
     const uint32_t cores = rmk_process_cores();
     uint32_t threads = (uint32_t)shared->threads;
@@ -132,35 +194,102 @@ static int text_main(int argc, char **argv)
     bool dry_run = false;
     struct rmk_config_flag flags[SHARED_FLAGS + 15] = {{0}};
     const struct rmk_config_flag own[] = {
-        {.name = "group", .kind = RMK_CONFIG_TEXT, .target = &group, .fallback = "g0", .argument = "NAME",
+        {.name = "group",
+         .kind = RMK_CONFIG_TEXT,
+         .target = &group,
+         .fallback = "g0",
+         .argument = "NAME",
          .help = "ranks of one group share the name"},
-        {.name = "tp", .kind = RMK_CONFIG_UINT, .target = &size, .fallback = "0", .max = RMK_TP_RANKS_MAX, .argument = "R",
+        {.name = "tp",
+         .kind = RMK_CONFIG_UINT,
+         .target = &size,
+         .fallback = "0",
+         .max = RMK_TP_RANKS_MAX,
+         .argument = "R",
          .help = "ranks of the group, over all hosts; 0: --local-ranks"},
-        {.name = "rank", .kind = RMK_CONFIG_UINT, .target = &rank, .fallback = "0", .max = RMK_TP_RANKS_MAX - 1,
-         .argument = "N", .help = "which rank this process is"},
-        {.name = "local-ranks", .kind = RMK_CONFIG_UINT, .target = &local_ranks, .fallback = "1", .min = 1,
-         .max = RMK_TP_RANKS_MAX, .argument = "N", .help = "ranks of this host, one process each"},
-        {.name = "node", .kind = RMK_CONFIG_UINT, .target = &node, .fallback = "0", .max = RMK_TP_RANKS_MAX,
-         .argument = "N", .help = "this host's number: its ranks begin at node times local-ranks"},
-        {.name = "slots", .kind = RMK_CONFIG_UINT, .target = &slots, .fallback = "4", .min = 1, .max = RMK_GROUP_SLOTS_MAX,
-         .argument = "N", .help = "requests resident at once"},
-        {.name = "rows-max", .kind = RMK_CONFIG_UINT, .target = &rows_max, .fallback = "0", .max = RMK_PROMPT_ROWS_MAX,
-         .argument = "N", .help = "longest sequence (prompt, generation, suffix); 0: from the model, at most 8192"},
-        {.name = "staging-bytes", .kind = RMK_CONFIG_BYTES, .target = &staging, .fallback = "512MiB", .argument = "SIZE",
+        {.name = "rank",
+         .kind = RMK_CONFIG_UINT,
+         .target = &rank,
+         .fallback = "0",
+         .max = RMK_TP_RANKS_MAX - 1,
+         .argument = "N",
+         .help = "which rank this process is"},
+        {.name = "local-ranks",
+         .kind = RMK_CONFIG_UINT,
+         .target = &local_ranks,
+         .fallback = "1",
+         .min = 1,
+         .max = RMK_TP_RANKS_MAX,
+         .argument = "N",
+         .help = "ranks of this host, one process each"},
+        {.name = "node",
+         .kind = RMK_CONFIG_UINT,
+         .target = &node,
+         .fallback = "0",
+         .max = RMK_TP_RANKS_MAX,
+         .argument = "N",
+         .help = "this host's number: its ranks begin at node times local-ranks"},
+        {.name = "slots",
+         .kind = RMK_CONFIG_UINT,
+         .target = &slots,
+         .fallback = "4",
+         .min = 1,
+         .max = RMK_GROUP_SLOTS_MAX,
+         .argument = "N",
+         .help = "requests resident at once"},
+        {.name = "rows-max",
+         .kind = RMK_CONFIG_UINT,
+         .target = &rows_max,
+         .fallback = "0",
+         .max = RMK_PROMPT_ROWS_MAX,
+         .argument = "N",
+         .help = "longest sequence (prompt, generation, suffix); 0: from the model, at most 8192"},
+        {.name = "staging-bytes",
+         .kind = RMK_CONFIG_BYTES,
+         .target = &staging,
+         .fallback = "512MiB",
+         .argument = "SIZE",
          .help = "features pulled ahead of their requests"},
-        {.name = "ranks-per-device", .kind = RMK_CONFIG_UINT, .target = &ranks_per_device, .fallback = "1", .min = 1,
-         .max = RMK_TP_RANKS_MAX, .argument = "N", .help = "ranks that share a GPU; more than one need --collectives cpu"},
-        {.name = "collectives", .kind = RMK_CONFIG_CHOICE, .target = &collective, .fallback = "auto", .choices = collectives,
-         .help = "how ranks add up: nccl between GPUs, cpu through shared memory (several ranks on one GPU too)"},
-        {.name = "nccl", .kind = RMK_CONFIG_TEXT, .target = &nccl, .argument = "FILE",
+        {.name = "ranks-per-device",
+         .kind = RMK_CONFIG_UINT,
+         .target = &ranks_per_device,
+         .fallback = "1",
+         .min = 1,
+         .max = RMK_TP_RANKS_MAX,
+         .argument = "N",
+         .help = "ranks that share a GPU; more than one need --collectives cpu"},
+        {.name = "collectives",
+         .kind = RMK_CONFIG_CHOICE,
+         .target = &collective,
+         .fallback = "auto",
+         .choices = collectives,
+         .help = "how ranks add up: nccl between GPUs, cpu through shared memory (several ranks on "
+                 "one GPU too)"},
+        {.name = "nccl",
+         .kind = RMK_CONFIG_TEXT,
+         .target = &nccl,
+         .argument = "FILE",
          .help = "the NCCL library, when it is not the system's libnccl.so.2"},
-        {.name = "kv-bytes", .kind = RMK_CONFIG_BYTES, .target = &kv, .argument = "SIZE",
-         .help = "keys and values kept between steps, each rank; absent: for all slots, at most a quarter of the memory"},
-        {.name = "feature-bytes", .kind = RMK_CONFIG_BYTES, .target = &feature, .argument = "SIZE",
-         .help = "attention and MLP outputs kept for the feature cache; absent: for one request, at most a quarter of the memory"},
-        {.name = "supervised", .kind = RMK_CONFIG_SWITCH, .target = &supervised,
+        {.name = "kv-bytes",
+         .kind = RMK_CONFIG_BYTES,
+         .target = &kv,
+         .argument = "SIZE",
+         .help = "keys and values kept between steps, each rank; absent: for all slots, at most a "
+                 "quarter of the memory"},
+        {.name = "feature-bytes",
+         .kind = RMK_CONFIG_BYTES,
+         .target = &feature,
+         .argument = "SIZE",
+         .help = "attention and MLP outputs kept for the feature cache; absent: for one request, "
+                 "at most a quarter of the memory"},
+        {.name = "supervised",
+         .kind = RMK_CONFIG_SWITCH,
+         .target = &supervised,
          .help = "this process is one rank of a supervisor (set by --local-ranks)"},
-        {.name = "dry-run", .kind = RMK_CONFIG_SWITCH, .target = &dry_run, .help = "load, print the memory plan, leave"},
+        {.name = "dry-run",
+         .kind = RMK_CONFIG_SWITCH,
+         .target = &dry_run,
+         .help = "load, print the memory plan, leave"},
     };
     fill_shared_flags(&shared, flags);
     memcpy(flags + SHARED_FLAGS, own, sizeof(own));
@@ -176,7 +305,8 @@ static int text_main(int argc, char **argv)
     if (status >= 0) {
         goto out;
     }
-    rmk_log_init((enum rmk_log_level)shared.log_level, (enum rmk_log_format)shared.log_format, "text");
+    rmk_log_init((enum rmk_log_level)shared.log_level, (enum rmk_log_format)shared.log_format,
+                 "text");
     status = load_security(&shared, shared.coordinator, &options.rpc);
     if (status >= 0) {
         goto out;
@@ -189,8 +319,8 @@ static int text_main(int argc, char **argv)
         goto out;
     }
     if (rank >= size) {
-        (void)fprintf(stderr, "remask-worker: --rank %llu is not below --tp %llu\n", (unsigned long long)rank,
-                      (unsigned long long)size);
+        (void)fprintf(stderr, "remask-worker: --rank %llu is not below --tp %llu\n",
+                      (unsigned long long)rank, (unsigned long long)size);
         status = RMK_EXIT_USAGE;
         goto out;
     }
@@ -204,12 +334,15 @@ static int text_main(int argc, char **argv)
     options.rank = (uint32_t)rank;
     options.size = (uint32_t)size;
     options.device = device_options(&shared, (uint32_t)(rank % local_ranks), (uint32_t)local_ranks);
-    options.device.device_index = (uint32_t)(shared.device_index + rank % local_ranks / ranks_per_device);
+    options.device.device_index =
+        (uint32_t)(shared.device_index + rank % local_ranks / ranks_per_device);
     options.slot_count = (uint32_t)slots;
     options.rows_max = (uint32_t)rows_max;
     options.staging_bytes_max = staging;
-    options.kv_bytes_max = rmk_config_flag(&config, "kv-bytes")->given != NULL ? kv : RMK_TEXT_BYTES_AUTO;
-    options.feature_bytes_max = rmk_config_flag(&config, "feature-bytes")->given != NULL ? feature : RMK_TEXT_BYTES_AUTO;
+    options.kv_bytes_max =
+        rmk_config_flag(&config, "kv-bytes")->given != NULL ? kv : RMK_TEXT_BYTES_AUTO;
+    options.feature_bytes_max =
+        rmk_config_flag(&config, "feature-bytes")->given != NULL ? feature : RMK_TEXT_BYTES_AUTO;
     options.local_ranks = (uint32_t)local_ranks;
     options.load_dummy = shared.load_format == 1;
     options.dummy_seed = shared.seed;
@@ -235,17 +368,43 @@ static int vision_main(int argc, char **argv)
     bool supervised = false;
     struct rmk_config_flag flags[SHARED_FLAGS + 6] = {{0}};
     const struct rmk_config_flag own[] = {
-        {.name = "listen", .kind = RMK_CONFIG_TEXT, .target = &listen, .fallback = "127.0.0.1:8004", .argument = "HOST:PORT",
+        {.name = "listen",
+         .kind = RMK_CONFIG_TEXT,
+         .target = &listen,
+         .fallback = "127.0.0.1:8004",
+         .argument = "HOST:PORT",
          .help = "where text workers pull features; port 0: the system chooses"},
-        {.name = "advertise", .kind = RMK_CONFIG_TEXT, .target = &advertise, .argument = "HOST",
+        {.name = "advertise",
+         .kind = RMK_CONFIG_TEXT,
+         .target = &advertise,
+         .argument = "HOST",
          .help = "the host that text workers are told, when it is not the one listened on"},
-        {.name = "tile-batch", .kind = RMK_CONFIG_UINT, .target = &tile_batch, .fallback = "4", .min = 1, .max = 64,
-         .argument = "N", .help = "tiles through the tower at once"},
-        {.name = "parallel", .kind = RMK_CONFIG_UINT, .target = &parallel, .fallback = "4", .min = 1, .max = 256,
-         .argument = "N", .help = "pictures under way at once"},
-        {.name = "cache-bytes", .kind = RMK_CONFIG_BYTES, .target = &cache, .fallback = "1GiB", .argument = "SIZE",
+        {.name = "tile-batch",
+         .kind = RMK_CONFIG_UINT,
+         .target = &tile_batch,
+         .fallback = "4",
+         .min = 1,
+         .max = 64,
+         .argument = "N",
+         .help = "tiles through the tower at once"},
+        {.name = "parallel",
+         .kind = RMK_CONFIG_UINT,
+         .target = &parallel,
+         .fallback = "4",
+         .min = 1,
+         .max = 256,
+         .argument = "N",
+         .help = "pictures under way at once"},
+        {.name = "cache-bytes",
+         .kind = RMK_CONFIG_BYTES,
+         .target = &cache,
+         .fallback = "1GiB",
+         .argument = "SIZE",
          .help = "features kept by content"},
-        {.name = "supervised", .kind = RMK_CONFIG_SWITCH, .target = &supervised, .help = "leave when the parent process does"},
+        {.name = "supervised",
+         .kind = RMK_CONFIG_SWITCH,
+         .target = &supervised,
+         .help = "leave when the parent process does"},
     };
     fill_shared_flags(&shared, flags);
     memcpy(flags + SHARED_FLAGS, own, sizeof(own));
@@ -261,13 +420,17 @@ static int vision_main(int argc, char **argv)
     if (status >= 0) {
         goto out;
     }
-    rmk_log_init((enum rmk_log_level)shared.log_level, (enum rmk_log_format)shared.log_format, "vision");
+    rmk_log_init((enum rmk_log_level)shared.log_level, (enum rmk_log_format)shared.log_format,
+                 "vision");
     status = load_security(&shared, shared.coordinator, &options.rpc);
     if (status >= 0) {
         goto out;
     }
     if (shared.tls_cert == NULL && !shared.insecure && !rmk_secure_is_loopback(listen)) {
-        (void)fprintf(stderr, "remask-worker: --listen %s is beyond this machine; give TLS files, or --insecure\n", listen);
+        (void)fprintf(
+            stderr,
+            "remask-worker: --listen %s is beyond this machine; give TLS files, or --insecure\n",
+            listen);
         status = RMK_EXIT_USAGE;
         goto out;
     }
@@ -302,6 +465,7 @@ int main(int argc, char **argv)
         return vision_main(argc, argv);
     }
     const bool help = argc >= 2 && strcmp(argv[1], "--help") == 0;
-    (void)fprintf(help ? stdout : stderr, "usage: remask-worker text|vision [FLAGS]; --help after the role lists them\n");
+    (void)fprintf(help ? stdout : stderr,
+                  "usage: remask-worker text|vision [FLAGS]; --help after the role lists them\n");
     return help ? 0 : RMK_EXIT_USAGE;
 }

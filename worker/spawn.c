@@ -20,8 +20,8 @@ enum {
     STEADY_US = 30000000, /* a rank that lived this long starts again at once */
 };
 
-/* Tells ranks whose children they are: a process that has lost its parent cannot find out, and in a container process 1
- * may be a supervisor like any other. */
+/* Tells ranks whose children they are: a process that has lost its parent cannot find out, and in a
+ * container process 1 may be a supervisor like any other. */
 static const char supervisor_variable[] = "REMASK_SUPERVISOR_PID";
 
 struct supervisor;
@@ -79,8 +79,8 @@ static void on_exit_of_rank(uv_process_t *process, int64_t status, int signal)
     if (supervisor->stopping) {
         return;
     }
-    rmk_log(RMK_LOG_WARN, "spawn", "rank died", "rank=%u status=%lld signal=%d pause_ms=%u", rank->number,
-            (long long)status, signal, rank->pause_ms);
+    rmk_log(RMK_LOG_WARN, "spawn", "rank died", "rank=%u status=%lld signal=%d pause_ms=%u",
+            rank->number, (long long)status, signal, rank->pause_ms);
     if (status == RMK_EXIT_CONFIG /* starting again cannot help */) {
         supervisor->status = RMK_EXIT_CONFIG;
         stop_all(supervisor, SIGTERM);
@@ -126,7 +126,8 @@ static void start(uv_timer_t *timer)
     rank->process.data = rank;
     int failed = uv_spawn(&supervisor->loop, &rank->process, &options);
     if (failed != 0) {
-        rmk_log(RMK_LOG_ERROR, "spawn", "rank cannot be started", "rank=%u why=%s", rank->number, uv_strerror(failed));
+        rmk_log(RMK_LOG_ERROR, "spawn", "rank cannot be started", "rank=%u why=%s", rank->number,
+                uv_strerror(failed));
         uv_close((uv_handle_t *)&rank->process, NULL);
         (void)uv_timer_start(&rank->pause, start, rank->pause_ms, 0);
         return;

@@ -16,14 +16,12 @@ bool rmk_secure_is_loopback(const char *address)
             return true;
         }
     }
-    return host_bytes > 4 && memcmp(address, "127.", 4) == 0 && strspn(address, "0123456789.") == host_bytes;
+    return host_bytes > 4 && memcmp(address, "127.", 4) == 0 &&
+           strspn(address, "0123456789.") == host_bytes;
 }
 
-static enum rmk_err check(const struct rmk_tls_files *files,
-                          const char *address,
-                          bool mutual,
-                          bool insecure,
-                          struct rmk_why *why)
+static enum rmk_err check(const struct rmk_tls_files *files, const char *address, bool mutual,
+                          bool insecure, struct rmk_why *why)
 {
     const bool any = files->certificate != NULL || files->key != NULL || files->authority != NULL;
 
@@ -31,20 +29,18 @@ static enum rmk_err check(const struct rmk_tls_files *files,
         return rmk_fail(why, RMK_EINVAL, "TLS needs a certificate and its key");
     }
     if (any && mutual && files->authority == NULL) {
-        return rmk_fail(why, RMK_EINVAL, "TLS needs the authority that signs the cluster's certificates");
+        return rmk_fail(why, RMK_EINVAL,
+                        "TLS needs the authority that signs the cluster's certificates");
     }
     if (!any && !insecure && !rmk_secure_is_loopback(address)) {
-        return rmk_fail(why, RMK_EINVAL, "%s is beyond this machine; give TLS files, or --insecure", address);
+        return rmk_fail(why, RMK_EINVAL, "%s is beyond this machine; give TLS files, or --insecure",
+                        address);
     }
     return RMK_OK;
 }
 
-enum rmk_err rmk_secure_load(const struct rmk_tls_files *files,
-                             const char *address,
-                             bool mutual,
-                             bool insecure,
-                             struct rmk_rpc_options *options,
-                             struct rmk_why *why)
+enum rmk_err rmk_secure_load(const struct rmk_tls_files *files, const char *address, bool mutual,
+                             bool insecure, struct rmk_rpc_options *options, struct rmk_why *why)
 {
     const struct {
         const char *path;

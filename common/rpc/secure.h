@@ -1,4 +1,5 @@
-/* Secure by default: whoever listens or dials beyond loopback has TLS, or the operator's word that it needs none. */
+/* Secure by default: whoever listens or dials beyond loopback has TLS, or the operator's word that
+ * it needs none. */
 #ifndef RMK_COMMON_RPC_SECURE_H
 #define RMK_COMMON_RPC_SECURE_H
 
@@ -17,16 +18,13 @@ struct rmk_tls_files {
 /* Whether HOST of HOST:PORT can only be reached from this machine. */
 bool rmk_secure_is_loopback(const char *address);
 
-/* Check the files against the address, read them, and put their text into `options`, which then owns it. `mutual`: TLS here means
- * certificates on both ends.
+/* Check the files against the address, read them, and put their text into `options`, which then
+ * owns it. `mutual`: TLS here means certificates on both ends.
  *
- * Errors: RMK_EINVAL (not secure, or half a configuration), RMK_ENOTFOUND, RMK_EIO, RMK_ELIMIT (a file, named). */
-enum rmk_err rmk_secure_load(const struct rmk_tls_files *files,
-                             const char *address,
-                             bool mutual,
-                             bool insecure,
-                             struct rmk_rpc_options *options,
-                             struct rmk_why *why);
+ * Errors: RMK_EINVAL (not secure, or half a configuration), RMK_ENOTFOUND, RMK_EIO, RMK_ELIMIT (a
+ * file, named). */
+enum rmk_err rmk_secure_load(const struct rmk_tls_files *files, const char *address, bool mutual,
+                             bool insecure, struct rmk_rpc_options *options, struct rmk_why *why);
 
 /* Free what rmk_secure_load put there. */
 void rmk_secure_unload(struct rmk_rpc_options *options);

@@ -246,8 +246,7 @@ enum rmk_err rmk_texts_attach(struct rmk_texts *texts, struct rmk_link *link,
     group->limits.step_rows_max = least(group->limits.step_rows_max, hello->step_rows_max);
     group->limits.reads_max = least(group->limits.reads_max, hello->reads_max);
     group->limits.kv_rows_max = least(group->limits.kv_rows_max, hello->kv_rows_max);
-    group->limits.feature_rows_max =
-        least(group->limits.feature_rows_max, hello->feature_rows_max);
+    group->limits.feature_rows_max = least(group->limits.feature_rows_max, hello->feature_rows_max);
     group->costs.full_row_ns = most(group->costs.full_row_ns, hello->cost_full_row_ns);
     group->costs.window_row_ns = most(group->costs.window_row_ns, hello->cost_window_row_ns);
     group->costs.round_ns = most(group->costs.round_ns, hello->cost_round_ns);

@@ -2,14 +2,15 @@
  *
  *     void rmk_engine_step(engine, event, actions)
  *
- * No clock, socket, thread, allocation or randomness of its own: memory is given at init, time and replies are events,
- * noise is counter-based from the request's seed. The same events in the same order give the same actions. Wrong
- * requests are answers (FINISH with a reason); broken invariants are asserts. tests/sim drives this very door.
+ * No clock, socket, thread, allocation or randomness of its own: memory is given at init, time and
+ * replies are events, noise is counter-based from the request's seed. The same events in the same
+ * order give the same actions. Wrong requests are answers (FINISH with a reason); broken invariants
+ * are asserts. tests/sim drives this very door.
  *
- * Request:   SUBMIT → (ENCODE → FEATURES_READY)* → assigned to a group → (PREFETCH → FEATURES_RESIDENT)* → rounds of
- *            RUN_STEP/STEP_DONE, EMIT after each commit → FINISH, RELEASE
- * Group:     GROUP_UP(epoch) → one plan under way at a time → GROUP_DOWN: its requests go on elsewhere, or here under
- *            the next epoch, from their last canvas
+ * Request:   SUBMIT → (ENCODE → FEATURES_READY)* → assigned to a group → (PREFETCH →
+ * FEATURES_RESIDENT)* → rounds of RUN_STEP/STEP_DONE, EMIT after each commit → FINISH, RELEASE
+ * Group:     GROUP_UP(epoch) → one plan under way at a time → GROUP_DOWN: its requests go on
+ * elsewhere, or here under the next epoch, from their last canvas
  */
 #ifndef RMK_COORDINATOR_ENGINE_ENGINE_H
 #define RMK_COORDINATOR_ENGINE_ENGINE_H
@@ -24,71 +25,81 @@
 
 struct rmk_engine;
 
-/* Names one request for its life; a late answer for a finished one finds nobody at home. 0/0: none. */
+/* Names one request for its life; a late answer for a finished one finds nobody at home. 0/0: none.
+ */
 struct rmk_request_id {
     uint32_t index;
     uint32_t generation; /* never 0 for a live request */
 };
 
 struct rmk_engine_limits {
-    uint32_t requests_max;      /* open requests, queued ones included */
-    uint32_t queued_max;        /* of these, not yet on a group; more: refused with ELIMIT and a retry hint */
+    uint32_t requests_max; /* open requests, queued ones included */
+    uint32_t
+        queued_max; /* of these, not yet on a group; more: refused with ELIMIT and a retry hint */
     uint32_t groups_max;
     uint32_t visions_max;
     uint32_t rows_per_plan_max; /* requests of one round; 1 for now, the interface carries many */
     uint32_t retries_max;       /* losses of a worker that one request survives */
     uint64_t plan_timeout_us;   /* a plan not answered by then: DISSOLVE the group */
-    uint64_t encode_timeout_us; /* an ENCODE or PREFETCH not answered by then: asked again elsewhere */
+    uint64_t
+        encode_timeout_us; /* an ENCODE or PREFETCH not answered by then: asked again elsewhere */
 };
 
-/* Bytes needed for these limits; the caller allocates (64-byte aligned) and keeps the block until deinit. */
+/* Bytes needed for these limits; the caller allocates (64-byte aligned) and keeps the block until
+ * deinit. */
 size_t rmk_engine_bytes(const struct rmk_engine_limits *limits);
 struct rmk_engine *rmk_engine_init(void *memory, const struct rmk_engine_limits *limits);
 
-/* ---- what a request is ------------------------------------------------------------------------------------------- */
+/* ---- what a request is
+ * ------------------------------------------------------------------------------------------- */
 
 enum rmk_lane {
     RMK_LANE_ONLINE = 0,
     RMK_LANE_BATCH,
 };
 
-/* What is kept between the forwards of one request. All but NONE are approximations of the official result. */
+/* What is kept between the forwards of one request. All but NONE are approximations of the official
+ * result. */
 enum rmk_cache {
     RMK_CACHE_NONE = 0, /* every forward is FULL */
-    RMK_CACHE_PROMPT,   /* frozen prompt: FULL every `refresh_interval` forwards, else the window [P, L) */
-    RMK_CACHE_PREFIX,   /* Fast-dLLM: FULL at the start of each block (and every `refresh_interval`), else [block begin, L) */
-    RMK_CACHE_DUAL,     /* Fast-dLLM: as PREFIX, else the block alone */
-    RMK_CACHE_FEATURE,  /* dLLM-Cache (reference specification, section 10) */
+    RMK_CACHE_PROMPT,  /* frozen prompt: FULL every `refresh_interval` forwards, else the window [P,
+                          L) */
+    RMK_CACHE_PREFIX,  /* Fast-dLLM: FULL at the start of each block (and every `refresh_interval`),
+                          else [block begin, L) */
+    RMK_CACHE_DUAL,    /* Fast-dLLM: as PREFIX, else the block alone */
+    RMK_CACHE_FEATURE, /* dLLM-Cache (reference specification, section 10) */
 };
 
 struct rmk_cache_options {
     enum rmk_cache cache;
-    uint32_t refresh_interval; /* PROMPT, PREFIX, DUAL: forwards from one FULL to the next; 0: never but where the policy says */
+    uint32_t refresh_interval; /* PROMPT, PREFIX, DUAL: forwards from one FULL to the next; 0: never
+                                  but where the policy says */
     uint32_t prompt_interval;  /* FEATURE: Kp, Kg, rho */
     uint32_t gen_interval;
     double transfer_ratio;
 };
 
-struct rmk_item { /* a picture or a video */
-    uint8_t key[32];      /* content digest: bytes, mode, preprocessing; equal keys are encoded once */
-    uint32_t rows;        /* prompt rows */
-    uint32_t tile_count;  /* cost for the vision pool */
+struct rmk_item {    /* a picture or a video */
+    uint8_t key[32]; /* content digest: bytes, mode, preprocessing; equal keys are encoded once */
+    uint32_t rows;   /* prompt rows */
+    uint32_t tile_count; /* cost for the vision pool */
 };
 
 struct rmk_submit {
-    uint64_t tag;                 /* the caller's own name for it; comes back in ACCEPTED and FINISH */
-    uint64_t deadline_us;         /* absolute, same clock as events; 0: none */
+    uint64_t tag;         /* the caller's own name for it; comes back in ACCEPTED and FINISH */
+    uint64_t deadline_us; /* absolute, same clock as events; 0: none */
     enum rmk_lane lane;
-    uint32_t tenant;              /* small number given by the front; fairness is among tenants */
-    uint32_t prompt_rows;         /* P, picture rows included */
-    const uint32_t *prompt_masks; /* prompt rows holding the mask token, ascending (quirk 4: they compete) */
+    uint32_t tenant;      /* small number given by the front; fairness is among tenants */
+    uint32_t prompt_rows; /* P, picture rows included */
+    const uint32_t
+        *prompt_masks; /* prompt rows holding the mask token, ascending (quirk 4: they compete) */
     uint32_t prompt_mask_count;
     const struct rmk_item *items;
     uint32_t item_count;
     int32_t mask_id;
-    uint32_t gen_length;          /* G; divisible by block_length */
+    uint32_t gen_length; /* G; divisible by block_length */
     uint32_t block_length;
-    uint32_t steps;               /* divisible by G / block_length */
+    uint32_t steps; /* divisible by G / block_length */
     double temperature;
     float cfg_scale;
     enum rmk_remasking remasking;
@@ -100,80 +111,89 @@ struct rmk_submit {
     uint32_t suffix_count;
     struct rmk_rule_options rule;   /* zero: the official quota */
     struct rmk_cache_options cache; /* zero: none, exact */
-    bool best_at_deadline;          /* at the deadline answer with the canvas as it is (reason DEADLINE, ids given) */
+    bool best_at_deadline; /* at the deadline answer with the canvas as it is (reason DEADLINE, ids
+                              given) */
 };
 
-/* ---- events --------------------------------------------------------------------------------------------------------- */
+/* ---- events
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 enum rmk_event_kind {
     RMK_EVENT_TICK = 0,
     RMK_EVENT_SUBMIT,
     RMK_EVENT_CANCEL,
-    RMK_EVENT_TEXT_STOP,         /* the stream found a text-level stop in the settled prefix: finish as STOP */
+    RMK_EVENT_TEXT_STOP, /* the stream found a text-level stop in the settled prefix: finish as STOP
+                          */
     RMK_EVENT_FEATURES_READY,    /* a vision worker holds the item */
     RMK_EVENT_FEATURES_RESIDENT, /* rank 0 of a group holds it */
     RMK_EVENT_FEATURES_FAILED,   /* encode or pull failed */
     RMK_EVENT_STEP_DONE,
-    RMK_EVENT_STEP_FAILED,       /* the group refused or could not run the plan, but lives */
+    RMK_EVENT_STEP_FAILED, /* the group refused or could not run the plan, but lives */
     RMK_EVENT_GROUP_UP,
     RMK_EVENT_GROUP_DOWN,
     RMK_EVENT_VISION_UP,
     RMK_EVENT_VISION_DOWN,
-    RMK_EVENT_CLIENT_SLOW,       /* its stream is full: finish rounds, but start none */
+    RMK_EVENT_CLIENT_SLOW, /* its stream is full: finish rounds, but start none */
     RMK_EVENT_CLIENT_READY,
-    RMK_EVENT_DRAIN,             /* accept nothing new; finish what is open */
+    RMK_EVENT_DRAIN, /* accept nothing new; finish what is open */
 };
 
 struct rmk_event_features {
     struct rmk_request_id request;
     uint32_t item;
-    uint32_t vision;     /* READY, FAILED of an encode: who answers */
+    uint32_t vision; /* READY, FAILED of an encode: who answers */
     uint64_t vision_epoch;
-    uint32_t group;      /* RESIDENT, FAILED of a prefetch; UINT32_MAX for an encode's failure */
+    uint32_t group; /* RESIDENT, FAILED of a prefetch; UINT32_MAX for an encode's failure */
     uint64_t epoch;
-    enum rmk_err err;    /* FAILED: INVALID, CORRUPT, UNSUPPORTED, LIMIT are the picture's fault and final;
-                            NOT_FOUND (evicted), UNAVAILABLE, INTERNAL … are retried */
-    const char *why;     /* FAILED: sentence, copied */
+    enum rmk_err err; /* FAILED: INVALID, CORRUPT, UNSUPPORTED, LIMIT are the picture's fault and
+                         final; NOT_FOUND (evicted), UNAVAILABLE, INTERNAL … are retried */
+    const char *why;  /* FAILED: sentence, copied */
 };
 
 struct rmk_row_result {
     struct rmk_request_id request;
-    bool poisoned;                   /* a logit was not finite: this request fails, others go on */
-    const struct rmk_guess *guesses; /* in the order of the row's reads; confidence as the worker saw it */
+    bool poisoned; /* a logit was not finite: this request fails, others go on */
+    const struct rmk_guess
+        *guesses; /* in the order of the row's reads; confidence as the worker saw it */
     uint32_t guess_count;
 };
 
 struct rmk_event_step {
     uint32_t group;
     uint64_t epoch;
-    uint64_t sequence;               /* of the plan answered; another one: ignored */
+    uint64_t sequence; /* of the plan answered; another one: ignored */
     const struct rmk_row_result *rows;
     uint32_t row_count;
-    uint64_t compute_us;             /* as the worker measured it */
-    enum rmk_err err;                /* STEP_FAILED */
-    struct rmk_request_id culprit;   /* STEP_FAILED: the request to blame; 0/0: unknown, all rows retry */
+    uint64_t compute_us; /* as the worker measured it */
+    enum rmk_err err;    /* STEP_FAILED */
+    struct rmk_request_id
+        culprit; /* STEP_FAILED: the request to blame; 0/0: unknown, all rows retry */
     const char *why;
 };
 
 struct rmk_event_group {
-    uint32_t group;                  /* index < groups_max */
-    uint64_t epoch;                  /* grows for ever per group */
-    uint32_t slot_count;             /* UP */
-    uint32_t rows_max;               /* UP: longest sequence it can hold */
-    uint32_t step_rows_max;          /* UP: full positions in one plan, CFG double */
-    uint64_t numerics_class;         /* UP: requests move only within one class, otherwise they restart */
-    uint32_t kv_rows_max;            /* UP: key/value rows it can hold over all slots; CFG counts a request twice; 0: no caches */
-    uint32_t feature_rows_max;       /* UP: of these, rows of FEATURE requests; CFG twice; 0: no feature caches */
-    uint32_t reads_max;              /* UP: positions read in one plan */
-    uint64_t cost_full_row_ns;       /* UP: fitted at start: one position of a FULL row, of a WINDOW row, and a round's fixed */
-    uint64_t cost_window_row_ns;     /* cost; 0: not measured */
+    uint32_t group;          /* index < groups_max */
+    uint64_t epoch;          /* grows for ever per group */
+    uint32_t slot_count;     /* UP */
+    uint32_t rows_max;       /* UP: longest sequence it can hold */
+    uint32_t step_rows_max;  /* UP: full positions in one plan, CFG double */
+    uint64_t numerics_class; /* UP: requests move only within one class, otherwise they restart */
+    uint32_t kv_rows_max;    /* UP: key/value rows it can hold over all slots; CFG counts a request
+                                twice; 0: no caches */
+    uint32_t feature_rows_max; /* UP: of these, rows of FEATURE requests; CFG twice; 0: no feature
+                                  caches */
+    uint32_t reads_max;        /* UP: positions read in one plan */
+    uint64_t cost_full_row_ns; /* UP: fitted at start: one position of a FULL row, of a WINDOW row,
+                                  and a round's fixed */
+    uint64_t cost_window_row_ns; /* cost; 0: not measured */
     uint64_t cost_round_ns;
 };
 
 struct rmk_event_vision {
-    uint32_t vision;                 /* index < visions_max */
-    uint64_t epoch;                  /* of this worker's attachment */
-    uint32_t parallel_max;           /* encodes under way at once */
+    uint32_t vision;       /* index < visions_max */
+    uint64_t epoch;        /* of this worker's attachment */
+    uint32_t parallel_max; /* encodes under way at once */
 };
 
 struct rmk_event {
@@ -189,7 +209,9 @@ struct rmk_event {
     };
 };
 
-/* ---- actions --------------------------------------------------------------------------------------------------------- */
+/* ---- actions
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 enum rmk_action_kind {
     RMK_ACTION_ACCEPTED = 0,
@@ -198,8 +220,10 @@ enum rmk_action_kind {
     RMK_ACTION_RUN_STEP,
     RMK_ACTION_EMIT,
     RMK_ACTION_FINISH,
-    RMK_ACTION_RELEASE,   /* group, epoch: forget the request's slot or staged features (with the next plan at the latest) */
-    RMK_ACTION_DISSOLVE,  /* the group does not answer: end this epoch; GROUP_DOWN follows as an event */
+    RMK_ACTION_RELEASE, /* group, epoch: forget the request's slot or staged features (with the next
+                           plan at the latest) */
+    RMK_ACTION_DISSOLVE,  /* the group does not answer: end this epoch; GROUP_DOWN follows as an
+                             event */
     RMK_ACTION_SET_TIMER, /* one timer; the last one set counts; a TICK is due then */
 };
 
@@ -208,21 +232,21 @@ enum rmk_finish {
     RMK_FINISH_STOP,       /* a stop string, `<|eot_id|>` among them */
     RMK_FINISH_CANCELLED,
     RMK_FINISH_DEADLINE,
-    RMK_FINISH_REFUSED,    /* never accepted: err and why say it */
+    RMK_FINISH_REFUSED, /* never accepted: err and why say it */
     RMK_FINISH_FAILED,
 };
 
 struct rmk_usage {
-    uint32_t forwards;     /* model evaluations that counted (CFG's two passes are one) */
-    uint32_t refreshes;    /* of these, FULL ones */
-    uint32_t replays;      /* forwards run again without the head, to rebuild a cache after a loss */
-    uint32_t committed;    /* tokens committed */
-    uint32_t recoveries;   /* losses of a worker survived */
-    bool restarted;        /* moved to another numerics class: began anew */
-    uint64_t queue_us;     /* submit → first round */
-    uint64_t encode_us;    /* submit → all features ready; 0 without pictures */
+    uint32_t forwards;   /* model evaluations that counted (CFG's two passes are one) */
+    uint32_t refreshes;  /* of these, FULL ones */
+    uint32_t replays;    /* forwards run again without the head, to rebuild a cache after a loss */
+    uint32_t committed;  /* tokens committed */
+    uint32_t recoveries; /* losses of a worker survived */
+    bool restarted;      /* moved to another numerics class: began anew */
+    uint64_t queue_us;   /* submit → first round */
+    uint64_t encode_us;  /* submit → all features ready; 0 without pictures */
     uint64_t first_commit_us; /* submit → first commit */
-    uint64_t compute_us;   /* sum over rounds */
+    uint64_t compute_us;      /* sum over rounds */
     uint64_t total_us;
 };
 
@@ -233,7 +257,8 @@ struct rmk_plan_update {
 
 enum rmk_plan_kind {
     RMK_PLAN_FULL = 0,
-    RMK_PLAN_WINDOW,  /* query positions [window_begin, window_end) against the slot's keys and values, renewed in place */
+    RMK_PLAN_WINDOW,  /* query positions [window_begin, window_end) against the slot's keys and
+                         values, renewed in place */
     RMK_PLAN_FEATURE, /* dLLM-Cache: what is refreshed is in the row */
 };
 
@@ -242,20 +267,20 @@ struct rmk_plan_row {
     struct rmk_request_id request;
     uint32_t slot;
     enum rmk_plan_kind kind;
-    bool keep;                             /* FULL: write keys and values of every position into the slot's extent */
-    uint32_t window_begin;                 /* WINDOW: absolute */
+    bool keep; /* FULL: write keys and values of every position into the slot's extent */
+    uint32_t window_begin; /* WINDOW: absolute */
     uint32_t window_end;
-    bool refresh_prompt;                   /* FEATURE */
+    bool refresh_prompt; /* FEATURE */
     bool refresh_gen;
     double transfer_ratio;
-    bool kv;                               /* open: the request needs an extent of L rows (CFG: two) */
-    bool open;                             /* first row on this group and epoch: send prompt and features before it; the
-                                              updates then carry the whole canvas so far */
+    bool kv;   /* open: the request needs an extent of L rows (CFG: two) */
+    bool open; /* first row on this group and epoch: send prompt and features before it; the
+                  updates then carry the whole canvas so far */
     const struct rmk_plan_update *updates; /* commits since the last row on this group and epoch */
     uint32_t update_count;
-    const uint32_t *reads;                 /* absolute positions to guess, ascending */
+    const uint32_t *reads; /* absolute positions to guess, ascending */
     uint32_t read_count;
-    uint64_t forward;                      /* f, from 0 */
+    uint64_t forward; /* f, from 0 */
     double temperature;
     float cfg_scale;
     uint64_t seed;
@@ -265,15 +290,15 @@ struct rmk_plan_row {
 struct rmk_plan {
     uint32_t group;
     uint64_t epoch;
-    uint64_t sequence;                     /* per epoch, from 1 */
-    const uint32_t *closes;                /* slots to close before the rows */
+    uint64_t sequence;      /* per epoch, from 1 */
+    const uint32_t *closes; /* slots to close before the rows */
     uint32_t close_count;
     const struct rmk_plan_row *rows;
     uint32_t row_count;
 };
 
 struct rmk_commit {
-    uint32_t position;  /* relative to the prompt's end */
+    uint32_t position; /* relative to the prompt's end */
     int32_t token;
     double confidence;
 };
@@ -287,25 +312,26 @@ struct rmk_action {
             uint32_t item;
             uint32_t vision;
             uint64_t vision_epoch;
-            uint32_t group;        /* PREFETCH, RELEASE, DISSOLVE */
+            uint32_t group; /* PREFETCH, RELEASE, DISSOLVE */
             uint64_t epoch;
         } place;
         struct rmk_plan plan;
         struct {
             const struct rmk_commit *commits; /* this round's, in order of confidence */
             uint32_t commit_count;
-            uint32_t settled_count;           /* leading positions that are final: no mask before, inside the stop */
-            const int32_t *canvas;            /* [gen_length], mask_id where open */
+            uint32_t settled_count; /* leading positions that are final: no mask before, inside the
+                                       stop */
+            const int32_t *canvas;  /* [gen_length], mask_id where open */
             uint32_t gen_length;
             uint32_t block;
             uint32_t step;
         } emit;
         struct {
             enum rmk_finish reason;
-            enum rmk_err err;                 /* REFUSED, FAILED */
+            enum rmk_err err; /* REFUSED, FAILED */
             const char *why;
-            uint64_t retry_after_us;          /* REFUSED for load: a hint; 0: none */
-            const int32_t *ids;               /* the answer: generated ids cut at the stop, then the suffix */
+            uint64_t retry_after_us; /* REFUSED for load: a hint; 0: none */
+            const int32_t *ids; /* the answer: generated ids cut at the stop, then the suffix */
             uint32_t id_count;
             struct rmk_usage usage;
         } finish;
@@ -313,15 +339,18 @@ struct rmk_action {
     };
 };
 
-/* Actions of one step, in the order they must be performed. Owned by the engine; good until the next step. */
+/* Actions of one step, in the order they must be performed. Owned by the engine; good until the
+ * next step. */
 struct rmk_actions {
     const struct rmk_action *items;
     uint32_t count;
 };
 
-void rmk_engine_step(struct rmk_engine *engine, const struct rmk_event *event, struct rmk_actions *out_actions);
+void rmk_engine_step(struct rmk_engine *engine, const struct rmk_event *event,
+                     struct rmk_actions *out_actions);
 
-/* ---- looking in (metrics, status, simulator) ---------------------------------------------------------------------------- */
+/* ---- looking in (metrics, status, simulator)
+ * ---------------------------------------------------------------------------- */
 
 struct rmk_engine_counts {
     uint32_t open;
@@ -341,11 +370,12 @@ struct rmk_engine_counts {
 
 void rmk_engine_count(const struct rmk_engine *engine, struct rmk_engine_counts *out_counts);
 
-/* Checks every invariant between data structures; asserts on the first broken one. Slow: simulator and tests. */
+/* Checks every invariant between data structures; asserts on the first broken one. Slow: simulator
+ * and tests. */
 void rmk_engine_check(const struct rmk_engine *engine);
 
-/* The trace: one line a decision, written into the ring given here (NULL: off). The same line is the debug log in
- * production and the expected text in tests/sim/scripts. */
+/* The trace: one line a decision, written into the ring given here (NULL: off). The same line is
+ * the debug log in production and the expected text in tests/sim/scripts. */
 typedef void (*rmk_trace_fn)(void *context, const char *line);
 void rmk_engine_trace(struct rmk_engine *engine, rmk_trace_fn trace, void *context);
 

@@ -1,5 +1,6 @@
 /* Commit rules: which of a forward's guesses become tokens. A table of pure functions; sources in
- * docs/internals/decoding.md. In the library with denoise.c, so that a worker can run the same code.
+ * docs/internals/decoding.md. In the library with denoise.c, so that a worker can run the same
+ * code.
  */
 #ifndef RMK_COORDINATOR_ENGINE_RULES_H
 #define RMK_COORDINATOR_ENGINE_RULES_H

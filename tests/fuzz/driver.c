@@ -1,5 +1,6 @@
 /* Runs a fuzz target without libFuzzer: over every file named (folders are walked one level), then
- * over a fixed number of deterministic mutations of each. CI runs this; a long hunt links libFuzzer. */
+ * over a fixed number of deterministic mutations of each. CI runs this; a long hunt links
+ * libFuzzer. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>

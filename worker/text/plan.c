@@ -30,7 +30,8 @@ struct rmk_plan_job {
     double *confidences;
 };
 
-/* ---- making: every number of the message is checked here once ----------------------------------------------------- */
+/* ---- making: every number of the message is checked here once
+ * ----------------------------------------------------- */
 
 static enum rmk_err refuse(struct rmk_plan_job *job, uint64_t culprit, enum rmk_err err)
 {
@@ -41,24 +42,27 @@ static enum rmk_err refuse(struct rmk_plan_job *job, uint64_t culprit, enum rmk_
     return err;
 }
 
-static enum rmk_err convert_open(struct rmk_plan_job *job,
-                                 const Remask__Cluster__V1__Open *source,
-                                 const struct rmk_plan_limits *limits,
-                                 struct rmk_open *target)
+static enum rmk_err convert_open(struct rmk_plan_job *job, const Remask__Cluster__V1__Open *source,
+                                 const struct rmk_plan_limits *limits, struct rmk_open *target)
 {
     const uint64_t total = (uint64_t)source->prompt_rows + source->gen_length + source->n_suffix;
     uint64_t rows = 0;
 
     if (source->slot >= limits->slot_count || total > limits->rows_max) {
         return refuse(job, source->request,
-                      rmk_fail(&job->why, RMK_EINVAL, "open of slot %u with %llu rows: this group has %u slots of %u rows",
-                               source->slot, (unsigned long long)total, limits->slot_count, limits->rows_max));
+                      rmk_fail(&job->why, RMK_EINVAL,
+                               "open of slot %u with %llu rows: this group has %u slots of %u rows",
+                               source->slot, (unsigned long long)total, limits->slot_count,
+                               limits->rows_max));
     }
     if (((source->kv || source->feature) && limits->kv_rows_max == 0) ||
         (source->feature && limits->feature_rows_max == 0)) {
-        return refuse(job, source->request,
-                      rmk_fail(&job->why, RMK_EUNSUPPORTED, "the request wants to keep %s from step to step; this group has no memory for it",
-                               source->feature ? "features" : "keys and values"));
+        return refuse(
+            job, source->request,
+            rmk_fail(
+                &job->why, RMK_EUNSUPPORTED,
+                "the request wants to keep %s from step to step; this group has no memory for it",
+                source->feature ? "features" : "keys and values"));
     }
     target->slot = source->slot;
     target->prompt_rows = source->prompt_rows;
@@ -79,7 +83,8 @@ static enum rmk_err convert_open(struct rmk_plan_job *job,
     }
     if (rows != source->prompt_rows) {
         return refuse(job, source->request,
-                      rmk_fail(&job->why, RMK_EINVAL, "the prompt's pieces have %llu rows together, %u were announced",
+                      rmk_fail(&job->why, RMK_EINVAL,
+                               "the prompt's pieces have %llu rows together, %u were announced",
                                (unsigned long long)rows, source->prompt_rows));
     }
     return RMK_OK;
@@ -103,40 +108,49 @@ static bool convert_kind(Remask__Cluster__V1__RowKind source, enum rmk_row_kind 
     }
 }
 
-static enum rmk_err convert_row(struct rmk_plan_job *job,
-                                const Remask__Cluster__V1__Row *source,
-                                const struct rmk_plan_limits *limits,
-                                struct rmk_update *updates,
+static enum rmk_err convert_row(struct rmk_plan_job *job, const Remask__Cluster__V1__Row *source,
+                                const struct rmk_plan_limits *limits, struct rmk_update *updates,
                                 struct rmk_row *target)
 {
     enum rmk_row_kind kind;
 
     if (source->slot >= limits->slot_count || source->n_update_positions != source->n_update_ids ||
         !convert_kind(source->kind, &kind)) {
-        return refuse(job, source->request,
-                      rmk_fail(&job->why, RMK_EINVAL, "a row for slot %u with %zu positions and %zu ids of kind %d cannot be run",
-                               source->slot, source->n_update_positions, source->n_update_ids, (int)source->kind));
+        return refuse(
+            job, source->request,
+            rmk_fail(&job->why, RMK_EINVAL,
+                     "a row for slot %u with %zu positions and %zu ids of kind %d cannot be run",
+                     source->slot, source->n_update_positions, source->n_update_ids,
+                     (int)source->kind));
     }
-    if (kind == RMK_ROW_WINDOW && (source->window_begin >= source->window_end || source->window_end > limits->rows_max)) {
+    if (kind == RMK_ROW_WINDOW &&
+        (source->window_begin >= source->window_end || source->window_end > limits->rows_max)) {
         return refuse(job, source->request,
-                      rmk_fail(&job->why, RMK_EINVAL, "a window of rows [%u, %u) is empty or outside the model",
+                      rmk_fail(&job->why, RMK_EINVAL,
+                               "a window of rows [%u, %u) is empty or outside the model",
                                source->window_begin, source->window_end));
     }
     if (kind == RMK_ROW_FEATURE && !(source->transfer_ratio >= 0 && source->transfer_ratio <= 1)) {
         return refuse(job, source->request,
-                      rmk_fail(&job->why, RMK_EINVAL, "a transfer ratio of %g is not from 0 to 1", source->transfer_ratio));
+                      rmk_fail(&job->why, RMK_EINVAL, "a transfer ratio of %g is not from 0 to 1",
+                               source->transfer_ratio));
     }
     for (size_t i = 0; i < source->n_update_positions; i++) {
-        updates[i] = (struct rmk_update){.position = source->update_positions[i], .id = source->update_ids[i]};
-        if (updates[i].position >= limits->rows_max || updates[i].id < 0 || (uint32_t)updates[i].id >= limits->vocab) {
+        updates[i] = (struct rmk_update){.position = source->update_positions[i],
+                                         .id = source->update_ids[i]};
+        if (updates[i].position >= limits->rows_max || updates[i].id < 0 ||
+            (uint32_t)updates[i].id >= limits->vocab) {
             return refuse(job, source->request,
-                          rmk_fail(&job->why, RMK_EINVAL, "an update of position %u with id %d is outside the model",
+                          rmk_fail(&job->why, RMK_EINVAL,
+                                   "an update of position %u with id %d is outside the model",
                                    updates[i].position, updates[i].id));
         }
     }
     for (size_t i = 0; i < source->n_reads; i++) {
-        if (source->reads[i] >= limits->rows_max || (i > 0 && source->reads[i] <= source->reads[i - 1])) {
-            return refuse(job, source->request, rmk_fail(&job->why, RMK_EINVAL, "the positions to read do not ascend"));
+        if (source->reads[i] >= limits->rows_max ||
+            (i > 0 && source->reads[i] <= source->reads[i - 1])) {
+            return refuse(job, source->request,
+                          rmk_fail(&job->why, RMK_EINVAL, "the positions to read do not ascend"));
         }
     }
     *target = (struct rmk_row){
@@ -153,7 +167,9 @@ static enum rmk_err convert_row(struct rmk_plan_job *job,
         .update_count = (uint32_t)source->n_update_positions,
         .reads = source->reads,
         .read_count = (uint32_t)source->n_reads,
-        .noise = source->noise == REMASK__CLUSTER__V1__NOISE_KIND__SPLITMIX_REFERENCE ? RMK_NOISE_SPLITMIX : RMK_NOISE_PHILOX,
+        .noise = source->noise == REMASK__CLUSTER__V1__NOISE_KIND__SPLITMIX_REFERENCE
+                     ? RMK_NOISE_SPLITMIX
+                     : RMK_NOISE_PHILOX,
         .temperature = source->temperature,
         .seed = source->seed,
         .forward = source->forward,
@@ -169,7 +185,9 @@ static void convert(struct rmk_plan_job *job, const struct rmk_plan_limits *limi
 
     for (size_t i = 0; i < plan->n_closes; i++) {
         if (plan->closes[i] >= limits->slot_count) {
-            (void)refuse(job, 0, rmk_fail(&job->why, RMK_EINVAL, "close of slot %u of %u", plan->closes[i], limits->slot_count));
+            (void)refuse(job, 0,
+                         rmk_fail(&job->why, RMK_EINVAL, "close of slot %u of %u", plan->closes[i],
+                                  limits->slot_count));
             return;
         }
     }
@@ -186,8 +204,10 @@ static void convert(struct rmk_plan_job *job, const struct rmk_plan_limits *limi
         read_count += plan->rows[i]->n_reads;
     }
     if (read_count > limits->reads_max) {
-        (void)refuse(job, 0, rmk_fail(&job->why, RMK_ELIMIT, "the plan reads %llu positions, this group %u at once",
-                                      (unsigned long long)read_count, limits->reads_max));
+        (void)refuse(job, 0,
+                     rmk_fail(&job->why, RMK_ELIMIT,
+                              "the plan reads %llu positions, this group %u at once",
+                              (unsigned long long)read_count, limits->reads_max));
     }
 }
 
@@ -231,10 +251,8 @@ static enum rmk_err allocate(struct rmk_plan_job *job, struct rmk_why *why)
     return RMK_OK;
 }
 
-enum rmk_err rmk_plan_create(Remask__Cluster__V1__CoordinatorMessage *owner,
-                             uint64_t hash,
-                             const struct rmk_plan_limits *limits,
-                             struct rmk_plan_job **out_job,
+enum rmk_err rmk_plan_create(Remask__Cluster__V1__CoordinatorMessage *owner, uint64_t hash,
+                             const struct rmk_plan_limits *limits, struct rmk_plan_job **out_job,
                              struct rmk_why *why)
 {
     enum rmk_err err;
@@ -298,14 +316,17 @@ void rmk_plan_take_features(struct rmk_plan_job *job, rmk_plan_take take, void *
             job->layouts[layout].features = take(context, open->request, piece->item, piece->rows);
             if (job->layouts[layout].features == NULL) {
                 (void)refuse(job, open->request,
-                             rmk_fail(&job->why, RMK_EUNAVAILABLE, "features of item %u are not here", piece->item));
+                             rmk_fail(&job->why, RMK_EUNAVAILABLE,
+                                      "features of item %u are not here", piece->item));
                 return;
             }
         }
     }
 }
 
-/* ---- running ---------------------------------------------------------------------------------------------------------- */
+/* ---- running
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 struct verdict {
     uint64_t hash;
@@ -337,14 +358,16 @@ out:
     return err;
 }
 
-/* Errors of the communicator or the device end the epoch. The others are the request's: the ranks, given the same bytes,
- * came to the same end. */
+/* Errors of the communicator or the device end the epoch. The others are the request's: the ranks,
+ * given the same bytes, came to the same end. */
 static bool ends_epoch(enum rmk_err err)
 {
-    return err == RMK_EUNAVAILABLE || err == RMK_EDEADLINE || err == RMK_ECANCELLED || err == RMK_EIO;
+    return err == RMK_EUNAVAILABLE || err == RMK_EDEADLINE || err == RMK_ECANCELLED ||
+           err == RMK_EIO;
 }
 
-static enum rmk_err run_rows(struct rmk_plan_job *job, struct rmk_runner *runner, struct rmk_why *why)
+static enum rmk_err run_rows(struct rmk_plan_job *job, struct rmk_runner *runner,
+                             struct rmk_why *why)
 {
     const Remask__Cluster__V1__StepPlan *plan = job->plan;
     enum rmk_err err;
@@ -399,7 +422,8 @@ static void answer_rows(struct rmk_plan_job *job)
     job->result.n_rows = plan->n_rows;
 }
 
-enum rmk_err rmk_plan_run(struct rmk_plan_job *job, struct rmk_runner *runner, struct rmk_comm *comm, struct rmk_why *why)
+enum rmk_err rmk_plan_run(struct rmk_plan_job *job, struct rmk_runner *runner,
+                          struct rmk_comm *comm, struct rmk_why *why)
 {
     const uint64_t begun_us = rmk_clock_us();
     enum rmk_err err;

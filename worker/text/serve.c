@@ -59,7 +59,9 @@ struct serve {
     uint64_t comm_epoch;
 };
 
-/* ---- what goes up ------------------------------------------------------------------------------------------------------ */
+/* ---- what goes up
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 static void send_fault(struct serve *serve, uint64_t epoch, const char *why)
 {
@@ -89,7 +91,8 @@ static void on_resident(void *context, const struct rmk_staging_item *item, uint
     rmk_attach_send(serve->attach, &message);
 }
 
-static void on_failed(void *context, const struct rmk_staging_item *item, enum rmk_err err, const char *why)
+static void on_failed(void *context, const struct rmk_staging_item *item, enum rmk_err err,
+                      const char *why)
 {
     struct serve *serve = context;
     Remask__Cluster__V1__FeaturesFailed failed = REMASK__CLUSTER__V1__FEATURES_FAILED__INIT;
@@ -105,7 +108,9 @@ static void on_failed(void *context, const struct rmk_staging_item *item, enum r
     rmk_attach_send(serve->attach, &message);
 }
 
-/* ---- epochs ---------------------------------------------------------------------------------------------------------------- */
+/* ---- epochs
+ * ----------------------------------------------------------------------------------------------------------------
+ */
 
 static const char *comm_kind(const struct serve *serve)
 {
@@ -175,15 +180,15 @@ static void form_done(struct rmk_lane_job *job)
 
     if (!serve->stopping && form->options.epoch == serve->epoch) {
         if (form->err == RMK_OK) {
-            rmk_log(RMK_LOG_INFO, "text", "group formed", "group=%s rank=%u epoch=%llu", serve->options.group,
-                    serve->options.rank, (unsigned long long)serve->epoch);
+            rmk_log(RMK_LOG_INFO, "text", "group formed", "group=%s rank=%u epoch=%llu",
+                    serve->options.group, serve->options.rank, (unsigned long long)serve->epoch);
             formed.epoch = form->options.epoch;
             message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_FORMED;
             message.formed = &formed;
             rmk_attach_send(serve->attach, &message);
         } else {
-            rmk_log(RMK_LOG_WARN, "text", "group did not form", "group=%s epoch=%llu why=%s", serve->options.group,
-                    (unsigned long long)serve->epoch, form->why.text);
+            rmk_log(RMK_LOG_WARN, "text", "group did not form", "group=%s epoch=%llu why=%s",
+                    serve->options.group, (unsigned long long)serve->epoch, form->why.text);
             send_fault(serve, form->options.epoch, form->why.text);
         }
     } else if (form->err == RMK_OK) {
@@ -221,7 +226,8 @@ static void on_form(struct serve *serve, const Remask__Cluster__V1__Form *form)
     Remask__Cluster__V1__WorkerMessage message = REMASK__CLUSTER__V1__WORKER_MESSAGE__INIT;
 
     if (form->rank != serve->options.rank || form->size != serve->options.size) {
-        send_fault(serve, form->epoch, "the coordinator wants another rank or size than this worker has");
+        send_fault(serve, form->epoch,
+                   "the coordinator wants another rank or size than this worker has");
         return;
     }
     abort_comm(serve);
@@ -270,7 +276,9 @@ static void end_epoch(struct serve *serve)
     }
 }
 
-/* ---- plans ------------------------------------------------------------------------------------------------------------------- */
+/* ---- plans
+ * -------------------------------------------------------------------------------------------------------------------
+ */
 
 struct plan_job {
     struct rmk_lane_job job;
@@ -286,7 +294,8 @@ static void run_plan(struct rmk_lane_job *job)
     struct plan_job *plan = (struct plan_job *)job;
     struct serve *serve = plan->serve;
 
-    if (serve->comm == NULL || serve->comm_epoch != rmk_plan_epoch(plan->plan)) { /* only the lane writes these */
+    if (serve->comm == NULL ||
+        serve->comm_epoch != rmk_plan_epoch(plan->plan)) { /* only the lane writes these */
         plan->stale = true;
         return;
     }
@@ -308,8 +317,9 @@ static void plan_done(struct rmk_lane_job *job)
             message.step_result = (Remask__Cluster__V1__StepResult *)rmk_plan_result(plan->plan);
             rmk_attach_send(serve->attach, &message);
         } else {
-            rmk_log(RMK_LOG_WARN, "text", "epoch is over", "group=%s rank=%u epoch=%llu why=%s", serve->options.group,
-                    serve->options.rank, (unsigned long long)serve->epoch, plan->why.text);
+            rmk_log(RMK_LOG_WARN, "text", "epoch is over", "group=%s rank=%u epoch=%llu why=%s",
+                    serve->options.group, serve->options.rank, (unsigned long long)serve->epoch,
+                    plan->why.text);
             send_fault(serve, serve->epoch, plan->why.text);
         }
     }
@@ -322,7 +332,8 @@ static float *take_staged(void *context, uint64_t request, uint32_t item, uint32
     return rmk_staging_take(context, request, item, rows);
 }
 
-static void on_plan(struct serve *serve, Remask__Cluster__V1__CoordinatorMessage **message, struct rmk_bytes bytes)
+static void on_plan(struct serve *serve, Remask__Cluster__V1__CoordinatorMessage **message,
+                    struct rmk_bytes bytes)
 {
     struct rmk_why why = {0};
     struct plan_job *job = NULL;
@@ -331,7 +342,8 @@ static void on_plan(struct serve *serve, Remask__Cluster__V1__CoordinatorMessage
         return;
     }
     job = calloc(1, sizeof(*job));
-    if (job == NULL || rmk_plan_create(*message, XXH64(bytes.data, bytes.size, 0), &serve->limits, &job->plan, &why) != RMK_OK) {
+    if (job == NULL || rmk_plan_create(*message, XXH64(bytes.data, bytes.size, 0), &serve->limits,
+                                       &job->plan, &why) != RMK_OK) {
         send_fault(serve, serve->epoch, why.text[0] != '\0' ? why.text : "no memory for a plan");
         free(job);
         return;
@@ -368,7 +380,9 @@ static void on_prefetch(struct serve *serve, const Remask__Cluster__V1__Prefetch
     rmk_staging_prefetch(serve->staging, &item, prefetch->address);
 }
 
-/* ---- the stream ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the stream
+ * ------------------------------------------------------------------------------------------------------------------
+ */
 
 static void on_attached(void *context, const Remask__Cluster__V1__Welcome *welcome)
 {
@@ -376,7 +390,8 @@ static void on_attached(void *context, const Remask__Cluster__V1__Welcome *welco
     (void)welcome;
 }
 
-static void on_message(void *context, Remask__Cluster__V1__CoordinatorMessage **message, struct rmk_bytes bytes)
+static void on_message(void *context, Remask__Cluster__V1__CoordinatorMessage **message,
+                       struct rmk_bytes bytes)
 {
     struct serve *serve = context;
     const Remask__Cluster__V1__CoordinatorMessage *m = *message;
@@ -390,8 +405,8 @@ static void on_message(void *context, Remask__Cluster__V1__CoordinatorMessage **
         break;
     case REMASK__CLUSTER__V1__COORDINATOR_MESSAGE__KIND_DISSOLVE:
         if (m->dissolve->epoch == serve->epoch) {
-            rmk_log(RMK_LOG_INFO, "text", "group dissolved", "group=%s epoch=%llu why=%s", serve->options.group,
-                    (unsigned long long)serve->epoch, m->dissolve->why);
+            rmk_log(RMK_LOG_INFO, "text", "group dissolved", "group=%s epoch=%llu why=%s",
+                    serve->options.group, (unsigned long long)serve->epoch, m->dissolve->why);
             end_epoch(serve);
         }
         break;
@@ -416,7 +431,9 @@ static void on_lost(void *context)
     end_epoch(context);
 }
 
-/* ---- start and stop ------------------------------------------------------------------------------------------------------------------ */
+/* ---- start and stop
+ * ------------------------------------------------------------------------------------------------------------------
+ */
 
 static void rpc_closed(void *context)
 {
@@ -466,7 +483,8 @@ static enum rmk_err plan_memory(const struct serve *serve, const struct rmk_runn
     char line[512];
 
     rmk_memory_plan_describe(&plan, line, sizeof(line));
-    rmk_log(RMK_LOG_INFO, "text", "memory plan", "rank=%u/%u plan=%s", runner->rank, runner->size, line);
+    rmk_log(RMK_LOG_INFO, "text", "memory plan", "rank=%u/%u plan=%s", runner->rank, runner->size,
+            line);
     if (serve->options.dry_run) {
         (void)printf("plan: %s\n", line);
     }
@@ -477,7 +495,8 @@ static enum rmk_err plan_memory(const struct serve *serve, const struct rmk_runn
 }
 
 /* Rows of `row_bytes` within `bytes_max`, no more than are wanted. */
-static uint32_t cache_rows(const struct serve *serve, uint64_t bytes_max, uint64_t row_bytes, uint64_t wanted)
+static uint32_t cache_rows(const struct serve *serve, uint64_t bytes_max, uint64_t row_bytes,
+                           uint64_t wanted)
 {
     if (bytes_max == RMK_TEXT_BYTES_AUTO) {
         bytes_max = serve->device->info.memory_bytes / 4;
@@ -487,20 +506,23 @@ static uint32_t cache_rows(const struct serve *serve, uint64_t bytes_max, uint64
     return (uint32_t)(rows < wanted ? rows : wanted);
 }
 
-/* Rank 0 has the widest cut; all ranks count with it, so that the same memory gives the same rows. */
+/* Rank 0 has the widest cut; all ranks count with it, so that the same memory gives the same rows.
+ */
 static void plan_caches(struct serve *serve)
 {
     const struct rmk_text_spec *text = &serve->spec.text;
-    const uint32_t key_width = rmk_weights_cut(text->kv_head_count, 0, serve->options.size).count * text->head_width;
+    const uint32_t key_width =
+        rmk_weights_cut(text->kv_head_count, 0, serve->options.size).count * text->head_width;
     const uint64_t rows_max = serve->limits.rows_max;
 
     serve->limits.kv_rows_max =
         cache_rows(serve, serve->options.kv_bytes_max,
                    rmk_cache_kv_row_bytes(text->layer_count, key_width, serve->device->info.act),
                    serve->limits.slot_count * rows_max);
-    serve->limits.feature_rows_max =
-        cache_rows(serve, serve->options.feature_bytes_max, rmk_cache_feature_row_bytes(text->layer_count, text->width),
-                   2 * rows_max < serve->limits.kv_rows_max ? 2 * rows_max : serve->limits.kv_rows_max);
+    serve->limits.feature_rows_max = cache_rows(
+        serve, serve->options.feature_bytes_max,
+        rmk_cache_feature_row_bytes(text->layer_count, text->width),
+        2 * rows_max < serve->limits.kv_rows_max ? 2 * rows_max : serve->limits.kv_rows_max);
 }
 
 static enum rmk_err load_model(struct serve *serve, struct rmk_why *why)
@@ -596,7 +618,8 @@ static void fill_hello(struct serve *serve)
 
 static enum rmk_err start(struct serve *serve, struct rmk_why *why)
 {
-    static const struct rmk_staging_events staging_events = {.on_resident = on_resident, .on_failed = on_failed};
+    static const struct rmk_staging_events staging_events = {.on_resident = on_resident,
+                                                             .on_failed = on_failed};
     static const struct rmk_attach_events attach_events = {
         .on_attached = on_attached,
         .on_message = on_message,
@@ -615,11 +638,12 @@ static enum rmk_err start(struct serve *serve, struct rmk_why *why)
     RMK_TRY(rmk_rpc_create(&serve->loop, &serve->rpc, why));
     RMK_TRY(rmk_lane_create(&serve->loop, &serve->lane, why));
     if (options->rank == 0) {
-        RMK_TRY(rmk_staging_create(serve->rpc, &options->rpc, serve->spec.text.width, options->staging_bytes_max,
-                                   &staging_events, serve, &serve->staging, why));
+        RMK_TRY(rmk_staging_create(serve->rpc, &options->rpc, serve->spec.text.width,
+                                   options->staging_bytes_max, &staging_events, serve,
+                                   &serve->staging, why));
     }
-    RMK_TRY(rmk_attach_create(serve->rpc, &serve->loop, options->coordinator, &options->rpc, &serve->hello,
-                              &attach_events, serve, &serve->attach, why));
+    RMK_TRY(rmk_attach_create(serve->rpc, &serve->loop, options->coordinator, &options->rpc,
+                              &serve->hello, &attach_events, serve, &serve->attach, why));
 out:
     return err;
 }
@@ -645,10 +669,12 @@ int rmk_text_serve(const struct rmk_text_serve_options *options)
     }
     rmk_runner_describe(serve->runner, plan, sizeof(plan));
     rmk_log(RMK_LOG_INFO, "text", "model loaded",
-            "model=%s rank=%u/%u device=%s plan=%s full_row_ns=%llu window_row_ns=%llu round_ns=%llu seconds=%.1f",
+            "model=%s rank=%u/%u device=%s plan=%s full_row_ns=%llu window_row_ns=%llu "
+            "round_ns=%llu seconds=%.1f",
             options->model_dir, options->rank, options->size, serve->device->info.description, plan,
-            (unsigned long long)serve->cost.full_row_ns, (unsigned long long)serve->cost.window_row_ns,
-            (unsigned long long)serve->cost.round_ns, (double)(rmk_clock_us() - begun_us) / 1e6);
+            (unsigned long long)serve->cost.full_row_ns,
+            (unsigned long long)serve->cost.window_row_ns, (unsigned long long)serve->cost.round_ns,
+            (double)(rmk_clock_us() - begun_us) / 1e6);
     if (options->dry_run) {
         (void)printf("%s\n", plan);
         status = 0;

@@ -23,7 +23,8 @@ struct source {
 };
 
 struct entry {
-    struct rmk_list link; /* in staging->entries, or in no list once forgotten with its pull under way */
+    struct rmk_list
+        link; /* in staging->entries, or in no list once forgotten with its pull under way */
     struct rmk_staging *staging; /* NULL once forgotten */
     struct rmk_staging_item item;
     struct rmk_rpc_call *call; /* NULL: resident */
@@ -49,14 +50,10 @@ struct rmk_staging {
     struct rmk_list sources;
 };
 
-enum rmk_err rmk_staging_create(struct rmk_rpc *rpc,
-                                const struct rmk_rpc_options *options,
-                                uint32_t width,
-                                uint64_t bytes_max,
-                                const struct rmk_staging_events *events,
-                                void *context,
-                                struct rmk_staging **out_staging,
-                                struct rmk_why *why)
+enum rmk_err rmk_staging_create(struct rmk_rpc *rpc, const struct rmk_rpc_options *options,
+                                uint32_t width, uint64_t bytes_max,
+                                const struct rmk_staging_events *events, void *context,
+                                struct rmk_staging **out_staging, struct rmk_why *why)
 {
     struct rmk_staging *staging = calloc(1, sizeof(*staging));
 
@@ -99,7 +96,8 @@ static struct entry *find(struct rmk_staging *staging, uint64_t request, uint32_
     struct rmk_list *link;
     struct rmk_list *following;
 
-    rmk_list_each(link, following, &staging->entries) {
+    rmk_list_each(link, following, &staging->entries)
+    {
         struct entry *entry = rmk_list_entry(link, struct entry, link);
         if (entry->item.request == request && entry->item.item == item) {
             return entry;
@@ -108,12 +106,14 @@ static struct entry *find(struct rmk_staging *staging, uint64_t request, uint32_
     return NULL;
 }
 
-static struct source *source_of(struct rmk_staging *staging, const char *address, struct rmk_why *why)
+static struct source *source_of(struct rmk_staging *staging, const char *address,
+                                struct rmk_why *why)
 {
     struct rmk_list *link;
     struct rmk_list *following;
 
-    rmk_list_each(link, following, &staging->sources) {
+    rmk_list_each(link, following, &staging->sources)
+    {
         struct source *source = rmk_list_entry(link, struct source, link);
         if (strcmp(source->address, address) == 0) {
             return source;
@@ -126,7 +126,8 @@ static struct source *source_of(struct rmk_staging *staging, const char *address
         return NULL;
     }
     memcpy(source->address, address, strlen(address) + 1);
-    if (rmk_rpc_channel_create(staging->rpc, address, &staging->options, &source->channel, why) != RMK_OK) {
+    if (rmk_rpc_channel_create(staging->rpc, address, &staging->options, &source->channel, why) !=
+        RMK_OK) {
         free(source);
         return NULL;
     }
@@ -140,7 +141,8 @@ static void forget_source(struct rmk_staging *staging, struct source *source)
     struct rmk_list *link;
     struct rmk_list *following;
 
-    rmk_list_each(link, following, &staging->entries) {
+    rmk_list_each(link, following, &staging->entries)
+    {
         struct entry *entry = rmk_list_entry(link, struct entry, link);
         if (entry->source == source) {
             entry->source = NULL;
@@ -155,13 +157,16 @@ static enum rmk_err take_chunk(struct entry *entry, const Remask__Cluster__V1__F
 {
     if (chunk->dtype != REMASK__CLUSTER__V1__DATA_TYPE__F32 || chunk->width != entry->item.width ||
         chunk->rows != entry->item.rows || chunk->total_bytes != entry->bytes) {
-        return rmk_fail(&entry->why, RMK_ECORRUPT, "announced %u x %u fp32 features, the vision worker sends %u x %u of type %d",
-                        entry->item.rows, entry->item.width, chunk->rows, chunk->width, (int)chunk->dtype);
+        return rmk_fail(
+            &entry->why, RMK_ECORRUPT,
+            "announced %u x %u fp32 features, the vision worker sends %u x %u of type %d",
+            entry->item.rows, entry->item.width, chunk->rows, chunk->width, (int)chunk->dtype);
     }
     if (chunk->offset != entry->received || chunk->data.len > entry->bytes - entry->received) {
-        return rmk_fail(&entry->why, RMK_ECORRUPT, "a feature chunk of %zu bytes at %llu does not fit: %llu of %llu are here",
-                        chunk->data.len, (unsigned long long)chunk->offset, (unsigned long long)entry->received,
-                        (unsigned long long)entry->bytes);
+        return rmk_fail(&entry->why, RMK_ECORRUPT,
+                        "a feature chunk of %zu bytes at %llu does not fit: %llu of %llu are here",
+                        chunk->data.len, (unsigned long long)chunk->offset,
+                        (unsigned long long)entry->received, (unsigned long long)entry->bytes);
     }
     if (chunk->data.len > 0) {
         memcpy((uint8_t *)entry->rows + entry->received, chunk->data.data, chunk->data.len);
@@ -190,10 +195,12 @@ static void on_message(struct rmk_rpc_call *call, struct rmk_bytes message, void
     if (entry->staging == NULL || entry->err != RMK_OK) {
         return;
     }
-    entry->err = rmk_unpack(&remask__cluster__v1__feature_chunk__descriptor, message, &unpacked, &entry->why);
+    entry->err = rmk_unpack(&remask__cluster__v1__feature_chunk__descriptor, message, &unpacked,
+                            &entry->why);
     if (entry->err == RMK_OK) {
         entry->err = take_chunk(entry, (const Remask__Cluster__V1__FeatureChunk *)unpacked);
-        remask__cluster__v1__feature_chunk__free_unpacked((Remask__Cluster__V1__FeatureChunk *)unpacked, NULL);
+        remask__cluster__v1__feature_chunk__free_unpacked(
+            (Remask__Cluster__V1__FeatureChunk *)unpacked, NULL);
     }
     if (entry->err != RMK_OK) {
         rmk_rpc_call_cancel(call);
@@ -212,7 +219,8 @@ static void on_done(struct rmk_rpc_call *call, int status, const char *message, 
         return;
     }
     if (entry->complete) {
-        staging->events.on_resident(staging->context, &entry->item, rmk_clock_us() - entry->begun_us);
+        staging->events.on_resident(staging->context, &entry->item,
+                                    rmk_clock_us() - entry->begun_us);
         return;
     }
     if (entry->err == RMK_OK) {
@@ -229,10 +237,8 @@ static void on_done(struct rmk_rpc_call *call, int status, const char *message, 
     staging->events.on_failed(staging->context, &item, err, why.text);
 }
 
-static enum rmk_err begin(struct rmk_staging *staging,
-                          const struct rmk_staging_item *item,
-                          const char *address,
-                          struct rmk_why *why)
+static enum rmk_err begin(struct rmk_staging *staging, const struct rmk_staging_item *item,
+                          const char *address, struct rmk_why *why)
 {
     static const struct rmk_rpc_events events = {.on_message = on_message, .on_done = on_done};
     Remask__Cluster__V1__PullRequest pull = REMASK__CLUSTER__V1__PULL_REQUEST__INIT;
@@ -241,21 +247,24 @@ static enum rmk_err begin(struct rmk_staging *staging,
     enum rmk_err err;
 
     if (item->width != staging->width || item->rows == 0 || item->rows > RMK_PROMPT_ROWS_MAX) {
-        err = rmk_fail(why, RMK_EINVAL, "features of %u x %u were announced; this model takes rows of %u", item->rows,
-                       item->width, staging->width);
+        err = rmk_fail(why, RMK_EINVAL,
+                       "features of %u x %u were announced; this model takes rows of %u",
+                       item->rows, item->width, staging->width);
         goto out;
     }
     if (bytes > staging->bytes_max - staging->bytes) {
         /* Not the picture's fault: others are in the way, and asking again is right. */
-        err = rmk_fail(why, RMK_EUNAVAILABLE, "no room for %llu bytes of features beside %llu staged",
-                       (unsigned long long)bytes, (unsigned long long)staging->bytes);
+        err =
+            rmk_fail(why, RMK_EUNAVAILABLE, "no room for %llu bytes of features beside %llu staged",
+                     (unsigned long long)bytes, (unsigned long long)staging->bytes);
         goto out;
     }
     entry = calloc(1, sizeof(*entry));
     float *rows = malloc(bytes);
     struct source *source = source_of(staging, address, why);
     if (entry == NULL || rows == NULL || source == NULL) {
-        err = source == NULL ? RMK_EUNAVAILABLE : rmk_fail(why, RMK_EUNAVAILABLE, "no memory for staged features");
+        err = source == NULL ? RMK_EUNAVAILABLE
+                             : rmk_fail(why, RMK_EUNAVAILABLE, "no memory for staged features");
         free(rows);
         free(entry);
         goto out;
@@ -271,8 +280,8 @@ static enum rmk_err begin(struct rmk_staging *staging,
     pull.key.data = entry->item.key;
     pull.key.len = sizeof(entry->item.key);
     pull.epoch = item->vision_epoch;
-    entry->call = rmk_rpc_channel_call(source->channel, "/remask.cluster.v1.Features/Pull", PULL_TIMEOUT_MS, false, NULL,
-                                       &events, entry);
+    entry->call = rmk_rpc_channel_call(source->channel, "/remask.cluster.v1.Features/Pull",
+                                       PULL_TIMEOUT_MS, false, NULL, &events, entry);
     (void)rmk_pack_send(entry->call, &pull.base);
     rmk_rpc_call_half_close(entry->call);
     err = RMK_OK;
@@ -280,7 +289,8 @@ out:
     return err;
 }
 
-void rmk_staging_prefetch(struct rmk_staging *staging, const struct rmk_staging_item *item, const char *address)
+void rmk_staging_prefetch(struct rmk_staging *staging, const struct rmk_staging_item *item,
+                          const char *address)
 {
     struct rmk_why why = {0};
     struct entry *old = find(staging, item->request, item->item);
@@ -312,7 +322,8 @@ void rmk_staging_forget(struct rmk_staging *staging, uint64_t request)
     struct rmk_list *link;
     struct rmk_list *following;
 
-    rmk_list_each(link, following, &staging->entries) {
+    rmk_list_each(link, following, &staging->entries)
+    {
         struct entry *entry = rmk_list_entry(link, struct entry, link);
         if (entry->item.request == request) {
             drop(entry);

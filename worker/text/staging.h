@@ -1,8 +1,9 @@
-/* Features on their way into a group: text rank 0 pulls what the coordinator announced from vision workers and keeps it
- * until the plan that opens the request takes it. Nothing unannounced is accepted, and the bytes are bounded: the size of
- * a pull is known from the announcement.
+/* Features on their way into a group: text rank 0 pulls what the coordinator announced from vision
+ * workers and keeps it until the plan that opens the request takes it. Nothing unannounced is
+ * accepted, and the bytes are bounded: the size of a pull is known from the announcement.
  *
- *     Prefetch ──► Features.Pull (≤ 4 MB chunks) ──► checked, finite ──► resident ──► taken by the opening plan
+ *     Prefetch ──► Features.Pull (≤ 4 MB chunks) ──► checked, finite ──► resident ──► taken by the
+ * opening plan
  */
 #ifndef RMK_WORKER_TEXT_STAGING_H
 #define RMK_WORKER_TEXT_STAGING_H
@@ -16,7 +17,7 @@
 struct rmk_staging;
 
 struct rmk_staging_item {
-    uint64_t epoch;   /* of the group */
+    uint64_t epoch; /* of the group */
     uint64_t request;
     uint32_t item;
     uint8_t key[32];
@@ -27,27 +28,26 @@ struct rmk_staging_item {
 
 struct rmk_staging_events {
     void (*on_resident)(void *context, const struct rmk_staging_item *item, uint64_t pull_us);
-    void (*on_failed)(void *context, const struct rmk_staging_item *item, enum rmk_err err, const char *why);
+    void (*on_failed)(void *context, const struct rmk_staging_item *item, enum rmk_err err,
+                      const char *why);
 };
 
 /* `width`: D of this model; announcements of another width fail. */
-enum rmk_err rmk_staging_create(struct rmk_rpc *rpc,
-                                const struct rmk_rpc_options *options,
-                                uint32_t width,
-                                uint64_t bytes_max,
-                                const struct rmk_staging_events *events,
-                                void *context,
-                                struct rmk_staging **out_staging,
-                                struct rmk_why *why);
+enum rmk_err rmk_staging_create(struct rmk_rpc *rpc, const struct rmk_rpc_options *options,
+                                uint32_t width, uint64_t bytes_max,
+                                const struct rmk_staging_events *events, void *context,
+                                struct rmk_staging **out_staging, struct rmk_why *why);
 /* No callback comes after it. Takes NULL. */
 void rmk_staging_destroy(struct rmk_staging *staging);
 
-/* Start the pull from `address`; the answer is an event, which may come inside this call. The same request and item
- * again replaces what was there. */
-void rmk_staging_prefetch(struct rmk_staging *staging, const struct rmk_staging_item *item, const char *address);
+/* Start the pull from `address`; the answer is an event, which may come inside this call. The same
+ * request and item again replaces what was there. */
+void rmk_staging_prefetch(struct rmk_staging *staging, const struct rmk_staging_item *item,
+                          const char *address);
 
 /* Resident rows [rows, width], the caller's now (free); NULL when they are not here. */
-float *rmk_staging_take(struct rmk_staging *staging, uint64_t request, uint32_t item, uint32_t rows);
+float *rmk_staging_take(struct rmk_staging *staging, uint64_t request, uint32_t item,
+                        uint32_t rows);
 
 void rmk_staging_forget(struct rmk_staging *staging, uint64_t request);
 void rmk_staging_clear(struct rmk_staging *staging);

@@ -25,8 +25,8 @@ enum rmk_err rmk_comm_id_make(const char *kind, struct rmk_comm_id *out_id, stru
     enum rmk_err err = RMK_OK;
 
     if (found == NULL) {
-        err = rmk_fail(why, RMK_EINVAL, "there is no communicator of kind '%.40s': use self, cpu or nccl",
-                       kind);
+        err = rmk_fail(why, RMK_EINVAL,
+                       "there is no communicator of kind '%.40s': use self, cpu or nccl", kind);
         goto out;
     }
     (void)strncpy((char *)id.bytes, found->name, RMK_COMM_KIND_BYTES - 1);
@@ -45,7 +45,8 @@ enum rmk_err rmk_comm_create(const struct rmk_comm_options *options, const struc
 
     if (kind == NULL) {
         return rmk_fail(why, RMK_EINVAL,
-                        "there is no communicator of kind '%.40s': use self, cpu or nccl", options->kind);
+                        "there is no communicator of kind '%.40s': use self, cpu or nccl",
+                        options->kind);
     }
     if (kind->id_make != NULL &&
         strncmp((const char *)id->bytes, kind->name, RMK_COMM_KIND_BYTES) != 0) {

@@ -30,7 +30,8 @@ static uint64_t bytes_of(const struct slot *slot)
     return (uint64_t)slot->entry.row_count * slot->entry.width * sizeof(float);
 }
 
-enum rmk_err rmk_feature_cache_create(uint64_t bytes_max, struct rmk_feature_cache **out_cache, struct rmk_why *why)
+enum rmk_err rmk_feature_cache_create(uint64_t bytes_max, struct rmk_feature_cache **out_cache,
+                                      struct rmk_why *why)
 {
     struct rmk_feature_cache *cache = calloc(1, sizeof(*cache));
     struct rmk_map *map = rmk_map_create(ENTRIES_MAX);
@@ -85,7 +86,8 @@ static struct slot *find(struct rmk_feature_cache *cache, const uint8_t key[32])
     return node == NULL ? NULL : rmk_map_entry(node, struct slot, node);
 }
 
-const struct rmk_feature_entry *rmk_feature_cache_find(struct rmk_feature_cache *cache, const uint8_t key[32])
+const struct rmk_feature_entry *rmk_feature_cache_find(struct rmk_feature_cache *cache,
+                                                       const uint8_t key[32])
 {
     struct slot *slot = find(cache, key);
 
@@ -97,7 +99,8 @@ const struct rmk_feature_entry *rmk_feature_cache_find(struct rmk_feature_cache 
     return &slot->entry;
 }
 
-enum rmk_err rmk_feature_cache_put(struct rmk_feature_cache *cache, const struct rmk_feature_entry *entry, struct rmk_why *why)
+enum rmk_err rmk_feature_cache_put(struct rmk_feature_cache *cache,
+                                   const struct rmk_feature_entry *entry, struct rmk_why *why)
 {
     enum rmk_err err;
 
@@ -110,7 +113,8 @@ enum rmk_err rmk_feature_cache_put(struct rmk_feature_cache *cache, const struct
     rmk_list_init(&slot->link);
     const uint64_t bytes = bytes_of(slot);
     if (bytes > cache->bytes_max) {
-        err = rmk_fail(why, RMK_ELIMIT, "features of %llu bytes are larger than the whole cache (%llu)",
+        err = rmk_fail(why, RMK_ELIMIT,
+                       "features of %llu bytes are larger than the whole cache (%llu)",
                        (unsigned long long)bytes, (unsigned long long)cache->bytes_max);
         goto out;
     }
@@ -122,7 +126,8 @@ enum rmk_err rmk_feature_cache_put(struct rmk_feature_cache *cache, const struct
         evict(cache, rmk_list_entry(cache->recency.next, struct slot, link));
     }
     slot->entry.xxh64 = XXH64(slot->entry.rows, bytes, 0);
-    RMK_TRY(rmk_map_insert(cache->map, &slot->node, rmk_bytes_of(slot->entry.key, sizeof(slot->entry.key))));
+    RMK_TRY(rmk_map_insert(cache->map, &slot->node,
+                           rmk_bytes_of(slot->entry.key, sizeof(slot->entry.key))));
     rmk_list_append(&cache->recency, &slot->link);
     cache->bytes += bytes;
     slot = NULL;

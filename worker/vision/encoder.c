@@ -23,11 +23,10 @@ struct rmk_encoder {
     size_t rows_bytes;
 };
 
-/* The tower's own checkpoint: the model's when it holds one, else the configured SigLIP directory. */
-static enum rmk_err open_tower(const struct rmk_spec *spec,
-                               const struct rmk_checkpoint *model,
-                               struct rmk_checkpoint **out_separate,
-                               struct rmk_why *why)
+/* The tower's own checkpoint: the model's when it holds one, else the configured SigLIP directory.
+ */
+static enum rmk_err open_tower(const struct rmk_spec *spec, const struct rmk_checkpoint *model,
+                               struct rmk_checkpoint **out_separate, struct rmk_why *why)
 {
     enum rmk_err err;
 
@@ -36,7 +35,8 @@ static enum rmk_err open_tower(const struct rmk_spec *spec,
     }
     if (spec->vision_dir[0] == '\0') {
         return rmk_fail(why, RMK_ENOTFOUND,
-                        "%s holds no vision tower (model.vision_tower.*) and no SigLIP directory is configured (--vision-dir)",
+                        "%s holds no vision tower (model.vision_tower.*) and no SigLIP directory "
+                        "is configured (--vision-dir)",
                         spec->dir);
     }
     err = rmk_checkpoint_open(spec->vision_dir, out_separate, why);
@@ -45,12 +45,14 @@ static enum rmk_err open_tower(const struct rmk_spec *spec,
         return err;
     }
     if (!rmk_siglip_present(*out_separate)) {
-        return rmk_fail(why, RMK_ENOTFOUND, "neither %s nor %s holds a vision tower", spec->dir, spec->vision_dir);
+        return rmk_fail(why, RMK_ENOTFOUND, "neither %s nor %s holds a vision tower", spec->dir,
+                        spec->vision_dir);
     }
     return RMK_OK;
 }
 
-static enum rmk_err load_features(struct rmk_encoder *encoder, const struct rmk_checkpoint *model, struct rmk_why *why)
+static enum rmk_err load_features(struct rmk_encoder *encoder, const struct rmk_checkpoint *model,
+                                  struct rmk_why *why)
 {
     const uint64_t width = encoder->spec.text.width;
     const struct rmk_tensor *tensor = NULL;
@@ -65,7 +67,8 @@ static enum rmk_err load_features(struct rmk_encoder *encoder, const struct rmk_
         RMK_TRY(rmk_checkpoint_expect(model, "model.image_newline", 1, &width, &tensor, why));
         rmk_tensor_to_f32(tensor, 0, width, newline);
     }
-    RMK_TRY(rmk_features_create(encoder->device, &encoder->spec.grid, (uint32_t)width, newline, &encoder->features, why));
+    RMK_TRY(rmk_features_create(encoder->device, &encoder->spec.grid, (uint32_t)width, newline,
+                                &encoder->features, why));
 out:
     free(newline);
     return err;
@@ -76,7 +79,8 @@ static enum rmk_err reserve(struct rmk_encoder *encoder, uint32_t tile_batch, st
     const struct rmk_vision_spec *vision = &encoder->spec.vision;
     const uint32_t patches = vision->side * vision->side;
     const uint32_t patch_width = vision->channel_count * vision->patch * vision->patch;
-    uint32_t widest = vision->ff_width > encoder->spec.text.width ? vision->ff_width : encoder->spec.text.width;
+    uint32_t widest =
+        vision->ff_width > encoder->spec.text.width ? vision->ff_width : encoder->spec.text.width;
     widest = vision->width > widest ? vision->width : widest;
     struct rmk_reserve sizes = {
         .rows_max = tile_batch * patches,
@@ -92,7 +96,8 @@ static enum rmk_err reserve(struct rmk_encoder *encoder, uint32_t tile_batch, st
     return encoder->device->ops->reserve(encoder->device, &sizes, why);
 }
 
-enum rmk_err rmk_encoder_create(const struct rmk_encoder_options *options, struct rmk_encoder **out_encoder, struct rmk_why *why)
+enum rmk_err rmk_encoder_create(const struct rmk_encoder_options *options,
+                                struct rmk_encoder **out_encoder, struct rmk_why *why)
 {
     struct rmk_checkpoint *model = NULL;
     struct rmk_checkpoint *separate = NULL;
@@ -106,17 +111,21 @@ enum rmk_err rmk_encoder_create(const struct rmk_encoder_options *options, struc
     encoder->spec = *options->spec;
     encoder->device = options->device;
     if (!encoder->spec.vision.present) {
-        err = rmk_fail(why, RMK_EUNSUPPORTED, "%s is a text-only model: there is nothing to encode with", encoder->spec.dir);
+        err =
+            rmk_fail(why, RMK_EUNSUPPORTED,
+                     "%s is a text-only model: there is nothing to encode with", encoder->spec.dir);
         goto out;
     }
     if (!options->load_dummy) {
         RMK_TRY(rmk_checkpoint_open(encoder->spec.dir, &model, why));
         RMK_TRY(open_tower(&encoder->spec, model, &separate, why));
     }
-    RMK_TRY(rmk_siglip_create(&encoder->spec.vision, encoder->device, separate != NULL ? separate : model,
-                              options->dummy_seed, options->tile_batch, &encoder->siglip, why));
+    RMK_TRY(rmk_siglip_create(&encoder->spec.vision, encoder->device,
+                              separate != NULL ? separate : model, options->dummy_seed,
+                              options->tile_batch, &encoder->siglip, why));
     RMK_TRY(rmk_projector_create(&encoder->spec, encoder->device, model, options->dummy_seed,
-                                 options->tile_batch * encoder->spec.vision.side * encoder->spec.vision.side,
+                                 options->tile_batch * encoder->spec.vision.side *
+                                     encoder->spec.vision.side,
                                  &encoder->projector, why));
     RMK_TRY(load_features(encoder, model, why));
     RMK_TRY(reserve(encoder, options->tile_batch, why));
@@ -144,7 +153,8 @@ void rmk_encoder_destroy(struct rmk_encoder *encoder)
     free(encoder);
 }
 
-static enum rmk_err grow(struct rmk_device *device, float **buffer, size_t *capacity, size_t bytes, struct rmk_why *why)
+static enum rmk_err grow(struct rmk_device *device, float **buffer, size_t *capacity, size_t bytes,
+                         struct rmk_why *why)
 {
     void *fresh = NULL;
     enum rmk_err err;
@@ -163,11 +173,14 @@ static enum rmk_err grow(struct rmk_device *device, float **buffer, size_t *capa
     return err;
 }
 
-static enum rmk_err download(struct rmk_encoder *encoder, float *target, const float *source, size_t bytes, struct rmk_why *why)
+static enum rmk_err download(struct rmk_encoder *encoder, float *target, const float *source,
+                             size_t bytes, struct rmk_why *why)
 {
     enum rmk_err err = encoder->device->ops->download(encoder->device, target, source, bytes);
 
-    return err == RMK_OK ? err : rmk_fail(why, err, "the %s device failed in a read-back", encoder->device->info.backend);
+    return err == RMK_OK ? err
+                         : rmk_fail(why, err, "the %s device failed in a read-back",
+                                    encoder->device->info.backend);
 }
 
 static bool all_finite(const float *values, size_t count)
@@ -180,11 +193,8 @@ static bool all_finite(const float *values, size_t count)
     return true;
 }
 
-enum rmk_err rmk_encoder_encode(struct rmk_encoder *encoder,
-                                const struct rmk_tiles *tiles,
-                                float *features_out,
-                                float *tower_out,
-                                float *projected_out,
+enum rmk_err rmk_encoder_encode(struct rmk_encoder *encoder, const struct rmk_tiles *tiles,
+                                float *features_out, float *tower_out, float *projected_out,
                                 struct rmk_why *why)
 {
     const struct rmk_vision_spec *vision = &encoder->spec.vision;
@@ -195,11 +205,16 @@ enum rmk_err rmk_encoder_encode(struct rmk_encoder *encoder,
     enum rmk_err err;
 
     RMK_TRY(grow(encoder->device, &encoder->tower, &encoder->tower_bytes, tower_bytes, why));
-    RMK_TRY(grow(encoder->device, &encoder->projected, &encoder->projected_bytes, projected_bytes, why));
-    RMK_TRY(grow(encoder->device, &encoder->rows, &encoder->rows_bytes, feature_count * sizeof(float), why));
-    RMK_TRY(rmk_siglip_run(encoder->siglip, tiles->pixels, tiles->grid.tile_count, encoder->tower, why));
-    RMK_TRY(rmk_projector_run(encoder->projector, encoder->tower, tile_rows, encoder->projected, why));
-    RMK_TRY(rmk_features_assemble(encoder->features, &tiles->grid, encoder->projected, encoder->rows, why));
+    RMK_TRY(grow(encoder->device, &encoder->projected, &encoder->projected_bytes, projected_bytes,
+                 why));
+    RMK_TRY(grow(encoder->device, &encoder->rows, &encoder->rows_bytes,
+                 feature_count * sizeof(float), why));
+    RMK_TRY(rmk_siglip_run(encoder->siglip, tiles->pixels, tiles->grid.tile_count, encoder->tower,
+                           why));
+    RMK_TRY(
+        rmk_projector_run(encoder->projector, encoder->tower, tile_rows, encoder->projected, why));
+    RMK_TRY(rmk_features_assemble(encoder->features, &tiles->grid, encoder->projected,
+                                  encoder->rows, why));
     RMK_TRY(download(encoder, features_out, encoder->rows, feature_count * sizeof(float), why));
     if (tower_out != NULL) {
         RMK_TRY(download(encoder, tower_out, encoder->tower, tower_bytes, why));

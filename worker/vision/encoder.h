@@ -1,6 +1,8 @@
-/* Pictures to prompt rows: decode, tile, SigLIP tower, projector, unpad/pool, newline (reference specification 5-7).
+/* Pictures to prompt rows: decode, tile, SigLIP tower, projector, unpad/pool, newline (reference
+ * specification 5-7).
  *
- * An item is one picture, or one video as a list of frames. Its features are fp32 [rows, D] in prompt order.
+ * An item is one picture, or one video as a list of frames. Its features are fp32 [rows, D] in
+ * prompt order.
  */
 #ifndef RMK_WORKER_VISION_ENCODER_H
 #define RMK_WORKER_VISION_ENCODER_H
@@ -25,34 +27,33 @@ struct rmk_encoder_options {
     uint64_t dummy_seed;
 };
 
-/* Tower weights come from the checkpoint, else from spec.vision_dir, else RMK_ENOTFOUND: never uninitialised. */
-enum rmk_err rmk_encoder_create(const struct rmk_encoder_options *options, struct rmk_encoder **out_encoder, struct rmk_why *why);
+/* Tower weights come from the checkpoint, else from spec.vision_dir, else RMK_ENOTFOUND: never
+ * uninitialised. */
+enum rmk_err rmk_encoder_create(const struct rmk_encoder_options *options,
+                                struct rmk_encoder **out_encoder, struct rmk_why *why);
 void rmk_encoder_destroy(struct rmk_encoder *encoder);
 
-/* One decoded and tiled item; made on any thread (no device needed), consumed by the device thread. */
+/* One decoded and tiled item; made on any thread (no device needed), consumed by the device thread.
+ */
 struct rmk_tiles {
     struct rmk_grid grid;
-    struct rmk_size size;    /* of the picture, or of the first frame */
-    uint8_t *pixels;         /* u8 [grid.tile_count, S, S, 3], malloc'ed */
+    struct rmk_size size; /* of the picture, or of the first frame */
+    uint8_t *pixels;      /* u8 [grid.tile_count, S, S, 3], malloc'ed */
 };
 
-/* Decode `blobs` (one picture; several: frames of a video) and tile them. `mode` is never AUTO here.
- * Errors as worker/vision/decode.h: RMK_EUNSUPPORTED, RMK_ECORRUPT, RMK_ELIMIT; the sentence names the blob's index. */
-enum rmk_err rmk_tiles_make(const struct rmk_grid_spec *grid,
-                            const struct rmk_bytes *blobs,
-                            uint32_t blob_count,
-                            enum rmk_image_mode mode,
-                            struct rmk_tiles *out_tiles,
-                            struct rmk_why *why);
+/* Decode `blobs` (one picture; several: frames of a video) and tile them. `mode` is never AUTO
+ * here. Errors as worker/vision/decode.h: RMK_EUNSUPPORTED, RMK_ECORRUPT, RMK_ELIMIT; the sentence
+ * names the blob's index. */
+enum rmk_err rmk_tiles_make(const struct rmk_grid_spec *grid, const struct rmk_bytes *blobs,
+                            uint32_t blob_count, enum rmk_image_mode mode,
+                            struct rmk_tiles *out_tiles, struct rmk_why *why);
 void rmk_tiles_deinit(struct rmk_tiles *tiles);
 
-/* features_out fp32 [tiles->grid.rows, D], host. NaN or Inf: RMK_EINTERNAL. tower_out and projected_out may be NULL; else
- * host fp32 [tile_count, side*side, vision width] and [.., D], for golden comparison. */
-enum rmk_err rmk_encoder_encode(struct rmk_encoder *encoder,
-                                const struct rmk_tiles *tiles,
-                                float *features_out,
-                                float *tower_out,
-                                float *projected_out,
+/* features_out fp32 [tiles->grid.rows, D], host. NaN or Inf: RMK_EINTERNAL. tower_out and
+ * projected_out may be NULL; else host fp32 [tile_count, side*side, vision width] and [.., D], for
+ * golden comparison. */
+enum rmk_err rmk_encoder_encode(struct rmk_encoder *encoder, const struct rmk_tiles *tiles,
+                                float *features_out, float *tower_out, float *projected_out,
                                 struct rmk_why *why);
 
 #endif

@@ -15,12 +15,9 @@ struct rmk_features {
     size_t map_bytes;
 };
 
-enum rmk_err rmk_features_create(struct rmk_device *device,
-                                 const struct rmk_grid_spec *spec,
-                                 uint32_t width,
-                                 const float *newline_host,
-                                 struct rmk_features **out_features,
-                                 struct rmk_why *why)
+enum rmk_err rmk_features_create(struct rmk_device *device, const struct rmk_grid_spec *spec,
+                                 uint32_t width, const float *newline_host,
+                                 struct rmk_features **out_features, struct rmk_why *why)
 {
     void *newline = NULL;
     enum rmk_err err;
@@ -56,7 +53,8 @@ void rmk_features_destroy(struct rmk_features *features)
     free(features);
 }
 
-static enum rmk_err grow(struct rmk_features *features, uint32_t index_count, size_t map_bytes, struct rmk_why *why)
+static enum rmk_err grow(struct rmk_features *features, uint32_t index_count, size_t map_bytes,
+                         struct rmk_why *why)
 {
     struct rmk_device *device = features->device;
     void *map = NULL;
@@ -87,17 +85,20 @@ out:
 }
 
 /* The newline vector at `count` rows of `rows_out`: first, first + stride, … */
-static enum rmk_err put_newlines(struct rmk_features *features, float *rows_out, uint32_t first, uint32_t stride, uint32_t count)
+static enum rmk_err put_newlines(struct rmk_features *features, float *rows_out, uint32_t first,
+                                 uint32_t stride, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
         features->source_rows[i] = 0;
         features->target_rows[i] = first + i * stride;
     }
-    return features->device->ops->copy_rows(features->device, features->newline, features->source_rows, rows_out,
-                                            features->target_rows, count, features->width);
+    return features->device->ops->copy_rows(features->device, features->newline,
+                                            features->source_rows, rows_out, features->target_rows,
+                                            count, features->width);
 }
 
-/* Row of the projected tiles that holds cell (x, y) of the stitched grid map; tile 0 is the base. */
+/* Row of the projected tiles that holds cell (x, y) of the stitched grid map; tile 0 is the base.
+ */
 static uint32_t grid_row(const struct rmk_grid *grid, uint32_t side, uint32_t x, uint32_t y)
 {
     uint32_t tile = 1 + (y / side) * grid->grid_width + x / side;
@@ -105,11 +106,10 @@ static uint32_t grid_row(const struct rmk_grid *grid, uint32_t side, uint32_t x,
     return tile * side * side + (y % side) * side + x % side;
 }
 
-/* Case A: base rows, then the unpadded map, each map row closed by a newline unless the merge type has no unpad. */
-static enum rmk_err assemble_anyres(struct rmk_features *features,
-                                    const struct rmk_grid *grid,
-                                    const float *projected,
-                                    float *rows_out)
+/* Case A: base rows, then the unpadded map, each map row closed by a newline unless the merge type
+ * has no unpad. */
+static enum rmk_err assemble_anyres(struct rmk_features *features, const struct rmk_grid *grid,
+                                    const float *projected, float *rows_out)
 {
     struct rmk_device *device = features->device;
     const struct rmk_ops *ops = device->ops;
@@ -130,16 +130,19 @@ static enum rmk_err assemble_anyres(struct rmk_features *features,
     }
     for (uint32_t y = 0; y < from.height; y++) {
         for (uint32_t x = 0; x < from.width; x++) {
-            features->source_rows[count] = grid_row(grid, side, grid->unpad_x + x, grid->unpad_y + y);
+            features->source_rows[count] =
+                grid_row(grid, side, grid->unpad_x + x, grid->unpad_y + y);
             features->target_rows[count] = resize ? count : y * line + x;
             count++;
         }
     }
-    RMK_TRY(ops->copy_rows(device, projected, features->source_rows, resize ? features->map : grid_out,
-                           features->target_rows, count, features->width));
+    RMK_TRY(ops->copy_rows(device, projected, features->source_rows,
+                           resize ? features->map : grid_out, features->target_rows, count,
+                           features->width));
     if (resize) {
-        RMK_TRY(ops->bilinear(device, features->map, from.height, from.width, (uint64_t)from.width * features->width,
-                              grid_out, to.height, to.width, (uint64_t)line * features->width, features->width));
+        RMK_TRY(ops->bilinear(device, features->map, from.height, from.width,
+                              (uint64_t)from.width * features->width, grid_out, to.height, to.width,
+                              (uint64_t)line * features->width, features->width));
     }
     if (newline) {
         RMK_TRY(put_newlines(features, grid_out, to.width, line, to.height));
@@ -149,16 +152,15 @@ out:
 }
 
 /* One tile and perhaps one newline row (cases B and C), or all tiles one after another (flat). */
-static enum rmk_err assemble_plain(struct rmk_features *features,
-                                   const struct rmk_grid *grid,
-                                   const float *projected,
-                                   float *rows_out)
+static enum rmk_err assemble_plain(struct rmk_features *features, const struct rmk_grid *grid,
+                                   const float *projected, float *rows_out)
 {
     const uint32_t rows = grid->tile_count * features->spec->side * features->spec->side;
     enum rmk_err err;
 
     rmk_assert(grid->rows == rows || grid->rows == rows + 1);
-    RMK_TRY(features->device->ops->copy_rows(features->device, projected, NULL, rows_out, NULL, rows, features->width));
+    RMK_TRY(features->device->ops->copy_rows(features->device, projected, NULL, rows_out, NULL,
+                                             rows, features->width));
     if (grid->rows > rows) {
         RMK_TRY(put_newlines(features, rows_out, rows, 1, 1));
     }
@@ -166,24 +168,24 @@ out:
     return err;
 }
 
-static enum rmk_err pool_frame(struct rmk_features *features, const float *frame, struct rmk_size to, float *out)
+static enum rmk_err pool_frame(struct rmk_features *features, const float *frame,
+                               struct rmk_size to, float *out)
 {
     struct rmk_device *device = features->device;
     const uint32_t side = features->spec->side;
     const uint64_t width = features->width;
 
     if (features->spec->pool == RMK_POOL_BILINEAR) {
-        return device->ops->bilinear(device, frame, side, side, side * width, out, to.height, to.width, to.width * width,
-                                     features->width);
+        return device->ops->bilinear(device, frame, side, side, side * width, out, to.height,
+                                     to.width, to.width * width, features->width);
     }
-    return device->ops->pool2x2(device, frame, side, side, out, features->width, features->spec->pool == RMK_POOL_MAX);
+    return device->ops->pool2x2(device, frame, side, side, out, features->width,
+                                features->spec->pool == RMK_POOL_MAX);
 }
 
 /* Case E: every frame pooled, then newlines per map row, per frame, once, or nowhere. */
-static enum rmk_err assemble_video(struct rmk_features *features,
-                                   const struct rmk_grid *grid,
-                                   const float *projected,
-                                   float *rows_out)
+static enum rmk_err assemble_video(struct rmk_features *features, const struct rmk_grid *grid,
+                                   const float *projected, float *rows_out)
 {
     const struct rmk_ops *ops = features->device->ops;
     const uint32_t width = features->width;
@@ -206,7 +208,8 @@ static enum rmk_err assemble_video(struct rmk_features *features,
         for (uint32_t i = 0; i < frame_rows; i++) {
             features->target_rows[i] = i / grid->map.width * line + i % grid->map.width;
         }
-        RMK_TRY(ops->copy_rows(features->device, features->map, NULL, target, features->target_rows, frame_rows, width));
+        RMK_TRY(ops->copy_rows(features->device, features->map, NULL, target, features->target_rows,
+                               frame_rows, width));
     }
     err = RMK_OK;
     if (per_line) {
@@ -220,16 +223,14 @@ out:
     return err;
 }
 
-enum rmk_err rmk_features_assemble(struct rmk_features *features,
-                                   const struct rmk_grid *grid,
-                                   const float *projected,
-                                   float *rows_out,
-                                   struct rmk_why *why)
+enum rmk_err rmk_features_assemble(struct rmk_features *features, const struct rmk_grid *grid,
+                                   const float *projected, float *rows_out, struct rmk_why *why)
 {
     const uint32_t side = features->spec->side;
     /* At most: all cells of the stitched grid, or the newlines of all rows. */
     const uint32_t index_count = grid->tile_count * side * side + grid->rows;
-    const size_t map_bytes = (size_t)grid->tile_count * side * side * features->width * sizeof(float);
+    const size_t map_bytes =
+        (size_t)grid->tile_count * side * side * features->width * sizeof(float);
     enum rmk_err err;
 
     RMK_TRY(grow(features, index_count, map_bytes, why));
@@ -238,15 +239,17 @@ enum rmk_err rmk_features_assemble(struct rmk_features *features,
         err = assemble_video(features, grid, projected, rows_out);
         break;
     case RMK_IMAGE_ANYRES:
-        err = features->spec->merge == RMK_MERGE_FLAT ? assemble_plain(features, grid, projected, rows_out)
-                                                      : assemble_anyres(features, grid, projected, rows_out);
+        err = features->spec->merge == RMK_MERGE_FLAT
+                  ? assemble_plain(features, grid, projected, rows_out)
+                  : assemble_anyres(features, grid, projected, rows_out);
         break;
     default:
         err = assemble_plain(features, grid, projected, rows_out);
         break;
     }
     if (err != RMK_OK) {
-        err = rmk_fail(why, err, "the %s device failed while assembling features", features->device->info.backend);
+        err = rmk_fail(why, err, "the %s device failed while assembling features",
+                       features->device->info.backend);
     }
 out:
     return err;

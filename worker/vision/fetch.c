@@ -27,7 +27,8 @@ static enum rmk_err take_chunk(struct rmk_fetch *fetch, const Remask__Cluster__V
 {
     if (fetch->bytes == NULL) {
         if (chunk->total_bytes == 0 || chunk->total_bytes > RMK_BLOB_BYTES_MAX) {
-            return rmk_fail(&fetch->why, RMK_ELIMIT, "a picture of %llu bytes is over the limit of %u",
+            return rmk_fail(&fetch->why, RMK_ELIMIT,
+                            "a picture of %llu bytes is over the limit of %u",
                             (unsigned long long)chunk->total_bytes, RMK_BLOB_BYTES_MAX);
         }
         fetch->total = chunk->total_bytes;
@@ -75,7 +76,8 @@ static enum rmk_err verify(struct rmk_fetch *fetch, int status, const char *mess
         return fetch->err;
     }
     if (status != RMK_STATUS_OK) {
-        return rmk_fail(&fetch->why, rmk_err_of_status(status), "fetch of the picture failed: %s", message);
+        return rmk_fail(&fetch->why, rmk_err_of_status(status), "fetch of the picture failed: %s",
+                        message);
     }
     if (fetch->bytes == NULL || fetch->received != fetch->total) {
         return rmk_fail(&fetch->why, RMK_EUNAVAILABLE, "the picture came short: %llu of %llu bytes",
@@ -83,7 +85,8 @@ static enum rmk_err verify(struct rmk_fetch *fetch, int status, const char *mess
     }
     err = rmk_digest_of(rmk_bytes_of(fetch->bytes, fetch->total), digest, &fetch->why);
     if (err == RMK_OK && memcmp(digest, fetch->digest, sizeof(digest)) != 0) {
-        err = rmk_fail(&fetch->why, RMK_EUNAVAILABLE, "the picture that came is another one than was asked for");
+        err = rmk_fail(&fetch->why, RMK_EUNAVAILABLE,
+                       "the picture that came is another one than was asked for");
     }
     return err;
 }
@@ -106,11 +109,8 @@ static void on_done(struct rmk_rpc_call *call, int status, const char *message, 
     free(fetch);
 }
 
-struct rmk_fetch *rmk_fetch_start(struct rmk_rpc_channel *channel,
-                                  const uint8_t digest[32],
-                                  uint32_t index,
-                                  rmk_fetch_done done,
-                                  void *context)
+struct rmk_fetch *rmk_fetch_start(struct rmk_rpc_channel *channel, const uint8_t digest[32],
+                                  uint32_t index, rmk_fetch_done done, void *context)
 {
     static const struct rmk_rpc_events events = {.on_message = on_message, .on_done = on_done};
     Remask__Cluster__V1__FetchRequest request = REMASK__CLUSTER__V1__FETCH_REQUEST__INIT;
@@ -123,8 +123,8 @@ struct rmk_fetch *rmk_fetch_start(struct rmk_rpc_channel *channel,
     fetch->index = index;
     fetch->done = done;
     fetch->context = context;
-    fetch->call = rmk_rpc_channel_call(channel, "/remask.cluster.v1.Images/Fetch", FETCH_TIMEOUT_MS, false, NULL, &events,
-                                       fetch);
+    fetch->call = rmk_rpc_channel_call(channel, "/remask.cluster.v1.Images/Fetch", FETCH_TIMEOUT_MS,
+                                       false, NULL, &events, fetch);
     request.digest.data = fetch->digest;
     request.digest.len = sizeof(fetch->digest);
     (void)rmk_pack_send(fetch->call, &request.base);

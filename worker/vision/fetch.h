@@ -10,16 +10,15 @@
 
 struct rmk_fetch;
 
-/* Ends once, on the loop, never inside rmk_fetch_start. RMK_OK: `bytes` (malloc'ed) are the callee's. RMK_ENOTFOUND: the
- * coordinator no longer has them; RMK_ECORRUPT here means that the transfer, not the picture, was damaged. */
-typedef void (*rmk_fetch_done)(void *context, uint32_t index, enum rmk_err err, uint8_t *bytes, size_t size, const char *why);
+/* Ends once, on the loop, never inside rmk_fetch_start. RMK_OK: `bytes` (malloc'ed) are the
+ * callee's. RMK_ENOTFOUND: the coordinator no longer has them; RMK_ECORRUPT here means that the
+ * transfer, not the picture, was damaged. */
+typedef void (*rmk_fetch_done)(void *context, uint32_t index, enum rmk_err err, uint8_t *bytes,
+                               size_t size, const char *why);
 
 /* `index` comes back in `done`. NULL: no memory (done is not called). */
-struct rmk_fetch *rmk_fetch_start(struct rmk_rpc_channel *channel,
-                                  const uint8_t digest[32],
-                                  uint32_t index,
-                                  rmk_fetch_done done,
-                                  void *context);
+struct rmk_fetch *rmk_fetch_start(struct rmk_rpc_channel *channel, const uint8_t digest[32],
+                                  uint32_t index, rmk_fetch_done done, void *context);
 
 /* `done` will not be called. */
 void rmk_fetch_cancel(struct rmk_fetch *fetch);

@@ -43,7 +43,8 @@ struct rmk_orders {
     bool closing;
 };
 
-enum rmk_err rmk_orders_create(const struct rmk_orders_options *options, struct rmk_orders **out_orders, struct rmk_why *why)
+enum rmk_err rmk_orders_create(const struct rmk_orders_options *options,
+                               struct rmk_orders **out_orders, struct rmk_why *why)
 {
     struct rmk_orders *orders = calloc(1, sizeof(*orders));
 
@@ -102,7 +103,9 @@ static void finish(struct order *order)
         };
         memcpy(entry.key, order->key, sizeof(entry.key));
         order->features = NULL; /* the cache's now */
-        order->err = orders->closing ? RMK_ECANCELLED : rmk_feature_cache_put(orders->options.cache, &entry, &order->why);
+        order->err = orders->closing
+                         ? RMK_ECANCELLED
+                         : rmk_feature_cache_put(orders->options.cache, &entry, &order->why);
         if (orders->closing) {
             free(entry.rows);
         } else if (order->err == RMK_OK) {
@@ -123,7 +126,8 @@ static void finish(struct order *order)
     free_when_idle(orders);
 }
 
-/* ---- encode, on the lane --------------------------------------------------------------------------------------------- */
+/* ---- encode, on the lane
+ * --------------------------------------------------------------------------------------------- */
 
 static void run_encode(struct rmk_lane_job *job)
 {
@@ -133,11 +137,12 @@ static void run_encode(struct rmk_lane_job *job)
 
     order->features = malloc(count * sizeof(float));
     if (order->features == NULL) {
-        order->err = rmk_fail(&order->why, RMK_EUNAVAILABLE, "no memory for %u feature rows", order->tiles.grid.rows);
+        order->err = rmk_fail(&order->why, RMK_EUNAVAILABLE, "no memory for %u feature rows",
+                              order->tiles.grid.rows);
         return;
     }
-    order->err =
-        rmk_encoder_encode(order->orders->options.encoder, &order->tiles, order->features, NULL, NULL, &order->why);
+    order->err = rmk_encoder_encode(order->orders->options.encoder, &order->tiles, order->features,
+                                    NULL, NULL, &order->why);
     order->encode_us = rmk_clock_us() - begun_us;
 }
 
@@ -146,15 +151,17 @@ static void encode_done(struct rmk_lane_job *job)
     finish(rmk_list_entry(job, struct order, encode));
 }
 
-/* ---- decode, on the pool ------------------------------------------------------------------------------------------------ */
+/* ---- decode, on the pool
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static void run_decode(uv_work_t *work)
 {
     struct order *order = work->data;
     const uint64_t begun_us = rmk_clock_us();
 
-    order->err = rmk_tiles_make(&order->orders->options.spec->grid, order->blobs, order->blob_count, order->mode,
-                                &order->tiles, &order->why);
+    order->err = rmk_tiles_make(&order->orders->options.spec->grid, order->blobs, order->blob_count,
+                                order->mode, &order->tiles, &order->why);
     order->decode_us = rmk_clock_us() - begun_us;
 }
 
@@ -164,9 +171,11 @@ static void decode_done(uv_work_t *work, int status)
 
     (void)status;
     if (order->err == RMK_OK && order->tiles.grid.rows != order->rows) {
-        /* The header said one size, the decoder found another: the prompt has no place for the difference. */
-        order->err = rmk_fail(&order->why, RMK_ECORRUPT, "the picture's header promises %u rows, its pixels give %u", order->rows,
-                              order->tiles.grid.rows);
+        /* The header said one size, the decoder found another: the prompt has no place for the
+         * difference. */
+        order->err = rmk_fail(&order->why, RMK_ECORRUPT,
+                              "the picture's header promises %u rows, its pixels give %u",
+                              order->rows, order->tiles.grid.rows);
     }
     if (order->err != RMK_OK || order->orders->closing) {
         order->err = order->err != RMK_OK ? order->err : RMK_ECANCELLED;
@@ -178,9 +187,12 @@ static void decode_done(uv_work_t *work, int status)
     rmk_lane_post(order->orders->options.lane, &order->encode);
 }
 
-/* ---- fetch -------------------------------------------------------------------------------------------------------------------- */
+/* ---- fetch
+ * --------------------------------------------------------------------------------------------------------------------
+ */
 
-static void fetched(void *context, uint32_t index, enum rmk_err err, uint8_t *bytes, size_t size, const char *why)
+static void fetched(void *context, uint32_t index, enum rmk_err err, uint8_t *bytes, size_t size,
+                    const char *why)
 {
     struct order *order = context;
 
@@ -196,7 +208,8 @@ static void fetched(void *context, uint32_t index, enum rmk_err err, uint8_t *by
         return;
     }
     order->decode.data = order;
-    int failed = uv_queue_work(order->orders->options.loop, &order->decode, run_decode, decode_done);
+    int failed =
+        uv_queue_work(order->orders->options.loop, &order->decode, run_decode, decode_done);
     rmk_assert(failed == 0);
 }
 
@@ -205,7 +218,8 @@ static struct order *find_active(struct rmk_orders *orders, const uint8_t *key)
     struct rmk_list *link;
     struct rmk_list *following;
 
-    rmk_list_each(link, following, &orders->active) {
+    rmk_list_each(link, following, &orders->active)
+    {
         struct order *order = rmk_list_entry(link, struct order, link);
         if (memcmp(order->key, key, sizeof(order->key)) == 0) {
             return order;
@@ -230,7 +244,8 @@ static struct order *begin(struct rmk_orders *orders, const Remask__Cluster__V1_
     order->blobs_missing = order->blob_count;
     rmk_list_append(&orders->active, &order->link);
     for (uint32_t i = 0; i < order->blob_count; i++) {
-        order->fetches[i] = rmk_fetch_start(orders->options.coordinator, encode->digests[i].data, i, fetched, order);
+        order->fetches[i] = rmk_fetch_start(orders->options.coordinator, encode->digests[i].data, i,
+                                            fetched, order);
         if (order->fetches[i] == NULL) {
             order->err = rmk_fail(&order->why, RMK_EUNAVAILABLE, "no memory to fetch a picture");
             break;
@@ -245,16 +260,19 @@ static enum rmk_err check(const Remask__Cluster__V1__Encode *encode, struct rmk_
         return rmk_fail(why, RMK_EINTERNAL, "an encode order's key has %zu bytes", encode->key.len);
     }
     if (encode->n_digests == 0 || encode->n_digests > RMK_FRAMES_MAX) {
-        return rmk_fail(why, RMK_ELIMIT, "an encode order has %zu pictures; 1 to %d are possible", encode->n_digests,
-                        RMK_FRAMES_MAX);
+        return rmk_fail(why, RMK_ELIMIT, "an encode order has %zu pictures; 1 to %d are possible",
+                        encode->n_digests, RMK_FRAMES_MAX);
     }
     for (size_t i = 0; i < encode->n_digests; i++) {
         if (encode->digests[i].len != RMK_DIGEST_BYTES) {
-            return rmk_fail(why, RMK_EINTERNAL, "an encode order's digest has %zu bytes", encode->digests[i].len);
+            return rmk_fail(why, RMK_EINTERNAL, "an encode order's digest has %zu bytes",
+                            encode->digests[i].len);
         }
     }
-    if (encode->mode <= REMASK__CLUSTER__V1__IMAGE_MODE__AUTO || encode->mode > REMASK__CLUSTER__V1__IMAGE_MODE__VIDEO) {
-        return rmk_fail(why, RMK_EINTERNAL, "an encode order has picture mode %d", (int)encode->mode);
+    if (encode->mode <= REMASK__CLUSTER__V1__IMAGE_MODE__AUTO ||
+        encode->mode > REMASK__CLUSTER__V1__IMAGE_MODE__VIDEO) {
+        return rmk_fail(why, RMK_EINTERNAL, "an encode order has picture mode %d",
+                        (int)encode->mode);
     }
     return RMK_OK;
 }
@@ -301,7 +319,8 @@ void rmk_orders_forget(struct rmk_orders *orders)
     struct rmk_list *link;
     struct rmk_list *following;
 
-    rmk_list_each(link, following, &orders->active) {
+    rmk_list_each(link, following, &orders->active)
+    {
         struct order *order = rmk_list_entry(link, struct order, link);
         while (!rmk_list_empty(&order->waiters)) {
             struct waiter *waiter = rmk_list_entry(order->waiters.next, struct waiter, link);
@@ -325,8 +344,10 @@ void rmk_orders_close(struct rmk_orders *orders)
         free(orders);
         return;
     }
-    /* Those that only wait for bytes end now; decodes and encodes end where they are. finish() of the last one frees. */
-    rmk_list_each(link, following, &orders->active) {
+    /* Those that only wait for bytes end now; decodes and encodes end where they are. finish() of
+     * the last one frees. */
+    rmk_list_each(link, following, &orders->active)
+    {
         struct order *order = rmk_list_entry(link, struct order, link);
         if (order->blobs_missing > 0) {
             const bool last = following == &orders->active && orders->active.next == link;

@@ -1,6 +1,6 @@
-/* Encode orders of a vision worker: fetch the pictures, decode and tile them on the pool, run the tower on the lane, put
- * the features in the cache. An order for a key that another is working on waits for it; one in the cache is answered at
- * once.
+/* Encode orders of a vision worker: fetch the pictures, decode and tile them on the pool, run the
+ * tower on the lane, put the features in the cache. An order for a key that another is working on
+ * waits for it; one in the cache is answered at once.
  *
  *     order ─► fetch (all blobs) ─► decode (uv pool) ─► encode (lane) ─► cache ─► answer
  */
@@ -38,18 +38,19 @@ typedef void (*rmk_order_answered)(void *context, const struct rmk_order_answer 
 struct rmk_orders_options {
     uv_loop_t *loop;
     struct rmk_lane *lane;
-    struct rmk_encoder *encoder;      /* lane only */
+    struct rmk_encoder *encoder; /* lane only */
     const struct rmk_spec *spec;
     struct rmk_feature_cache *cache;
     struct rmk_rpc_channel *coordinator; /* Images.Fetch */
-    rmk_order_answered answered;      /* may come inside rmk_orders_take */
+    rmk_order_answered answered;         /* may come inside rmk_orders_take */
     void *context;
 };
 
-enum rmk_err rmk_orders_create(const struct rmk_orders_options *options, struct rmk_orders **out_orders, struct rmk_why *why);
+enum rmk_err rmk_orders_create(const struct rmk_orders_options *options,
+                               struct rmk_orders **out_orders, struct rmk_why *why);
 
-/* Answers go nowhere any more; work under way ends by itself. Call before the lane is closed; frees when the last order has
- * ended. Takes NULL. */
+/* Answers go nowhere any more; work under way ends by itself. Call before the lane is closed; frees
+ * when the last order has ended. Takes NULL. */
 void rmk_orders_close(struct rmk_orders *orders);
 
 void rmk_orders_take(struct rmk_orders *orders, const Remask__Cluster__V1__Encode *encode);

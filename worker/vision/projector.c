@@ -17,10 +17,8 @@ struct rmk_projector {
     void *hidden[2]; /* act [rows_max, max(input_width, D)], used in turn */
 };
 
-static enum rmk_err load(struct rmk_projector *projector,
-                         const struct rmk_spec *spec,
-                         struct rmk_vision_source *source,
-                         struct rmk_why *why)
+static enum rmk_err load(struct rmk_projector *projector, const struct rmk_spec *spec,
+                         struct rmk_vision_source *source, struct rmk_why *why)
 {
     char name[64];
     enum rmk_err err;
@@ -30,7 +28,8 @@ static enum rmk_err load(struct rmk_projector *projector,
         if (spec->vision.projector_plain) {
             (void)snprintf(name, sizeof(name), "model.mm_projector");
         } else {
-            (void)snprintf(name, sizeof(name), "model.mm_projector.%u", 2 * i); /* the GELUs between take the odd numbers */
+            (void)snprintf(name, sizeof(name), "model.mm_projector.%u",
+                           2 * i); /* the GELUs between take the odd numbers */
         }
         RMK_TRY(rmk_vision_linear(source, name, 2, shape, &projector->linears[i], why));
     }
@@ -39,15 +38,13 @@ out:
     return err;
 }
 
-enum rmk_err rmk_projector_create(const struct rmk_spec *spec,
-                                  struct rmk_device *device,
-                                  const struct rmk_checkpoint *checkpoint,
-                                  uint64_t dummy_seed,
-                                  uint32_t rows_max,
-                                  struct rmk_projector **out_projector,
+enum rmk_err rmk_projector_create(const struct rmk_spec *spec, struct rmk_device *device,
+                                  const struct rmk_checkpoint *checkpoint, uint64_t dummy_seed,
+                                  uint32_t rows_max, struct rmk_projector **out_projector,
                                   struct rmk_why *why)
 {
-    struct rmk_vision_source source = {.device = device, .checkpoint = checkpoint, .prefix = "", .dummy_seed = dummy_seed};
+    struct rmk_vision_source source = {
+        .device = device, .checkpoint = checkpoint, .prefix = "", .dummy_seed = dummy_seed};
     enum rmk_err err;
 
     struct rmk_projector *projector = calloc(1, sizeof(*projector));
@@ -61,12 +58,14 @@ enum rmk_err rmk_projector_create(const struct rmk_spec *spec,
     projector->width = spec->text.width;
     projector->rows_max = rows_max;
     if (projector->depth == 0 || projector->depth > DEPTH_MAX) {
-        err = rmk_fail(why, RMK_EUNSUPPORTED, "mm_projector_type has %u linears; 1 to %d are supported",
+        err = rmk_fail(why, RMK_EUNSUPPORTED,
+                       "mm_projector_type has %u linears; 1 to %d are supported",
                        spec->vision.projector_depth, DEPTH_MAX);
         goto out;
     }
     RMK_TRY(load(projector, spec, &source, why));
-    uint32_t widest = projector->input_width > projector->width ? projector->input_width : projector->width;
+    uint32_t widest =
+        projector->input_width > projector->width ? projector->input_width : projector->width;
     size_t bytes = (size_t)rows_max * widest * rmk_dtype_bytes(device->info.act);
     RMK_TRY(device->ops->alloc(device, bytes, &projector->hidden[0], why));
     RMK_TRY(device->ops->alloc(device, bytes, &projector->hidden[1], why));
@@ -91,7 +90,8 @@ void rmk_projector_destroy(struct rmk_projector *projector)
     free(projector);
 }
 
-static enum rmk_err run_batch(struct rmk_projector *projector, const float *x, uint32_t rows, float *y)
+static enum rmk_err run_batch(struct rmk_projector *projector, const float *x, uint32_t rows,
+                              float *y)
 {
     struct rmk_device *device = projector->device;
     const struct rmk_ops *ops = device->ops;
@@ -106,19 +106,22 @@ static enum rmk_err run_batch(struct rmk_projector *projector, const float *x, u
         RMK_TRY(ops->gelu(device, output, (size_t)rows * projector->width, RMK_GELU_ERF));
         side ^= 1;
     }
-    RMK_TRY(ops->linear(device, projector->linears[projector->depth - 1], projector->hidden[side], rows, y, RMK_F32));
+    RMK_TRY(ops->linear(device, projector->linears[projector->depth - 1], projector->hidden[side],
+                        rows, y, RMK_F32));
 out:
     return err;
 }
 
-enum rmk_err rmk_projector_run(struct rmk_projector *projector, const float *x, uint32_t rows, float *y, struct rmk_why *why)
+enum rmk_err rmk_projector_run(struct rmk_projector *projector, const float *x, uint32_t rows,
+                               float *y, struct rmk_why *why)
 {
     for (uint32_t begin = 0; begin < rows; begin += projector->rows_max) {
         uint32_t count = rows - begin < projector->rows_max ? rows - begin : projector->rows_max;
         enum rmk_err err = run_batch(projector, x + (size_t)begin * projector->input_width, count,
                                      y + (size_t)begin * projector->width);
         if (err != RMK_OK) {
-            return rmk_fail(why, err, "the %s device failed in the projector", projector->device->info.backend);
+            return rmk_fail(why, err, "the %s device failed in the projector",
+                            projector->device->info.backend);
         }
     }
     return RMK_OK;

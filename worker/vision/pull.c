@@ -21,7 +21,8 @@ static void send_chunks(struct rmk_rpc_call *call, struct pull *pull)
 
     while (room && pull->offset < total) {
         Remask__Cluster__V1__FeatureChunk chunk = REMASK__CLUSTER__V1__FEATURE_CHUNK__INIT;
-        uint64_t size = total - pull->offset < RMK_CHUNK_BYTES ? total - pull->offset : RMK_CHUNK_BYTES;
+        uint64_t size =
+            total - pull->offset < RMK_CHUNK_BYTES ? total - pull->offset : RMK_CHUNK_BYTES;
         chunk.offset = pull->offset;
         chunk.total_bytes = total;
         chunk.rows = entry->row_count;
@@ -47,7 +48,8 @@ static void on_message(struct rmk_rpc_call *call, struct rmk_bytes bytes, void *
     if (pull->entry != NULL) {
         return;
     }
-    enum rmk_err err = rmk_unpack(&remask__cluster__v1__pull_request__descriptor, bytes, &unpacked, &why);
+    enum rmk_err err =
+        rmk_unpack(&remask__cluster__v1__pull_request__descriptor, bytes, &unpacked, &why);
     if (err != RMK_OK) {
         rmk_rpc_call_finish(call, rmk_status_of(err), why.text);
         return;
@@ -58,7 +60,8 @@ static void on_message(struct rmk_rpc_call *call, struct rmk_bytes bytes, void *
     } else {
         pull->entry = rmk_feature_cache_find(pull->cache, request->key.data);
         if (pull->entry == NULL) {
-            rmk_rpc_call_finish(call, RMK_STATUS_NOT_FOUND, "these features are not here (any more)");
+            rmk_rpc_call_finish(call, RMK_STATUS_NOT_FOUND,
+                                "these features are not here (any more)");
         } else {
             rmk_feature_cache_pin(pull->cache, pull->entry);
             send_chunks(call, pull);
@@ -96,7 +99,8 @@ static void on_refused_message(struct rmk_rpc_call *call, struct rmk_bytes messa
     (void)context;
 }
 
-static void on_refused_done(struct rmk_rpc_call *call, int status, const char *message, void *context)
+static void on_refused_done(struct rmk_rpc_call *call, int status, const char *message,
+                            void *context)
 {
     (void)call;
     (void)status;
@@ -106,8 +110,10 @@ static void on_refused_done(struct rmk_rpc_call *call, int status, const char *m
 
 void rmk_pull_serve(struct rmk_rpc_call *call, void *context)
 {
-    static const struct rmk_rpc_events events = {.on_message = on_message, .on_writable = on_writable, .on_done = on_done};
-    static const struct rmk_rpc_events refused = {.on_message = on_refused_message, .on_done = on_refused_done};
+    static const struct rmk_rpc_events events = {
+        .on_message = on_message, .on_writable = on_writable, .on_done = on_done};
+    static const struct rmk_rpc_events refused = {.on_message = on_refused_message,
+                                                  .on_done = on_refused_done};
 
     struct pull *pull = calloc(1, sizeof(*pull));
     if (pull == NULL) {

@@ -32,7 +32,8 @@ struct serve {
     uv_signal_t interrupt;
     struct rmk_rpc *rpc;
     struct rmk_rpc_server *server;
-    struct rmk_rpc_channel *coordinator; /* for Images.Fetch: bulk does not ride behind the control stream */
+    struct rmk_rpc_channel
+        *coordinator; /* for Images.Fetch: bulk does not ride behind the control stream */
     struct rmk_lane *lane;
     struct rmk_orders *orders;
     struct rmk_attach *attach;
@@ -85,7 +86,8 @@ static void on_attached(void *context, const Remask__Cluster__V1__Welcome *welco
     (void)welcome;
 }
 
-static void on_message(void *context, Remask__Cluster__V1__CoordinatorMessage **message, struct rmk_bytes bytes)
+static void on_message(void *context, Remask__Cluster__V1__CoordinatorMessage **message,
+                       struct rmk_bytes bytes)
 {
     struct serve *serve = context;
 
@@ -102,7 +104,9 @@ static void on_lost(void *context)
     rmk_orders_forget(serve->orders);
 }
 
-/* ---- start and stop ------------------------------------------------------------------------------------------------- */
+/* ---- start and stop
+ * -------------------------------------------------------------------------------------------------
+ */
 
 static void rpc_closed(void *context)
 {
@@ -153,7 +157,8 @@ out:
     return err;
 }
 
-/* What text workers dial: the advertised host (or the one listened on) and the port that was got. */
+/* What text workers dial: the advertised host (or the one listened on) and the port that was got.
+ */
 static void fill_address(struct serve *serve)
 {
     const char *host = serve->options.advertise;
@@ -161,10 +166,11 @@ static void fill_address(struct serve *serve)
     const int length = colon == NULL ? 0 : (int)(colon - serve->options.listen);
 
     if (host != NULL) {
-        (void)snprintf(serve->address, sizeof(serve->address), "%s:%u", host, rmk_rpc_server_port(serve->server));
-    } else {
-        (void)snprintf(serve->address, sizeof(serve->address), "%.*s:%u", length, serve->options.listen,
+        (void)snprintf(serve->address, sizeof(serve->address), "%s:%u", host,
                        rmk_rpc_server_port(serve->server));
+    } else {
+        (void)snprintf(serve->address, sizeof(serve->address), "%.*s:%u", length,
+                       serve->options.listen, rmk_rpc_server_port(serve->server));
     }
 }
 
@@ -199,7 +205,9 @@ static enum rmk_err start(struct serve *serve, struct rmk_why *why)
     };
     const struct rmk_vision_serve_options *options = &serve->options;
     const struct rmk_rpc_method methods[] = {
-        {.path = "/remask.cluster.v1.Features/Pull", .on_call = rmk_pull_serve, .context = serve->cache},
+        {.path = "/remask.cluster.v1.Features/Pull",
+         .on_call = rmk_pull_serve,
+         .context = serve->cache},
     };
     enum rmk_err err;
 
@@ -210,8 +218,10 @@ static enum rmk_err start(struct serve *serve, struct rmk_why *why)
     (void)uv_signal_start(&serve->terminate, on_signal, SIGTERM);
     (void)uv_signal_start(&serve->interrupt, on_signal, SIGINT);
     RMK_TRY(rmk_rpc_create(&serve->loop, &serve->rpc, why));
-    RMK_TRY(rmk_rpc_server_create(serve->rpc, options->listen, &options->rpc, methods, 1, &serve->server, why));
-    RMK_TRY(rmk_rpc_channel_create(serve->rpc, options->coordinator, &options->rpc, &serve->coordinator, why));
+    RMK_TRY(rmk_rpc_server_create(serve->rpc, options->listen, &options->rpc, methods, 1,
+                                  &serve->server, why));
+    RMK_TRY(rmk_rpc_channel_create(serve->rpc, options->coordinator, &options->rpc,
+                                   &serve->coordinator, why));
     RMK_TRY(rmk_lane_create(&serve->loop, &serve->lane, why));
     struct rmk_orders_options orders = {
         .loop = &serve->loop,
@@ -225,8 +235,8 @@ static enum rmk_err start(struct serve *serve, struct rmk_why *why)
     };
     RMK_TRY(rmk_orders_create(&orders, &serve->orders, why));
     fill_hello(serve);
-    RMK_TRY(rmk_attach_create(serve->rpc, &serve->loop, options->coordinator, &options->rpc, &serve->hello,
-                              &attach_events, serve, &serve->attach, why));
+    RMK_TRY(rmk_attach_create(serve->rpc, &serve->loop, options->coordinator, &options->rpc,
+                              &serve->hello, &attach_events, serve, &serve->attach, why));
 out:
     return err;
 }
@@ -252,9 +262,11 @@ int rmk_vision_serve(const struct rmk_vision_serve_options *options)
         rmk_log(RMK_LOG_ERROR, "vision", "cannot start", "why=%s", why.text);
         _exit(status); /* half-started handles: the process is over anyway */
     }
-    rmk_log(RMK_LOG_INFO, "vision", "ready", "model=%s device=%s features=%s cache_bytes=%llu seconds=%.1f",
-            options->model_dir, serve->device->info.description, serve->address,
-            (unsigned long long)options->cache_bytes_max, (double)(rmk_clock_us() - begun_us) / 1e6);
+    rmk_log(RMK_LOG_INFO, "vision", "ready",
+            "model=%s device=%s features=%s cache_bytes=%llu seconds=%.1f", options->model_dir,
+            serve->device->info.description, serve->address,
+            (unsigned long long)options->cache_bytes_max,
+            (double)(rmk_clock_us() - begun_us) / 1e6);
     (void)uv_run(&serve->loop, UV_RUN_DEFAULT);
     status = 0;
 out:

@@ -1,4 +1,5 @@
-/* A vision worker as a process: attaches to the coordinator, takes encode orders, serves Features.Pull. */
+/* A vision worker as a process: attaches to the coordinator, takes encode orders, serves
+ * Features.Pull. */
 #ifndef RMK_WORKER_VISION_SERVE_H
 #define RMK_WORKER_VISION_SERVE_H
 
@@ -10,13 +11,13 @@
 
 struct rmk_vision_serve_options {
     const char *model_dir;
-    const char *vision_dir;       /* NULL: as model/spec.h */
-    const char *coordinator;      /* HOST:PORT */
-    const char *listen;           /* Features.Pull: HOST:PORT, port 0: the system chooses */
-    const char *advertise;        /* HOST that text workers reach; NULL: the host of `listen` */
+    const char *vision_dir;  /* NULL: as model/spec.h */
+    const char *coordinator; /* HOST:PORT */
+    const char *listen;      /* Features.Pull: HOST:PORT, port 0: the system chooses */
+    const char *advertise;   /* HOST that text workers reach; NULL: the host of `listen` */
     struct rmk_device_options device;
     uint32_t tile_batch;
-    uint32_t parallel_max;        /* encode orders under way at once */
+    uint32_t parallel_max; /* encode orders under way at once */
     uint64_t cache_bytes_max;
     bool load_dummy;
     uint64_t dummy_seed;

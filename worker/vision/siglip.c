@@ -12,7 +12,8 @@ static const char siglip_prefix[] = "vision_model.";
 struct block {
     float *norm1_weight; /* [W] */
     float *norm1_bias;
-    struct rmk_linear *q; /* [W, W], three of them: attention wants q, k and v as rows of their own */
+    struct rmk_linear
+        *q; /* [W, W], three of them: attention wants q, k and v as rows of their own */
     struct rmk_linear *k;
     struct rmk_linear *v;
     struct rmk_linear *out;
@@ -29,11 +30,11 @@ struct rmk_siglip {
     struct rmk_linear *patch_embedding; /* [W, 3*patch*patch] */
     float *position_embedding;          /* [P, W] */
     struct block *blocks;
-    struct rmk_segment *segments;       /* [tile_batch] */
+    struct rmk_segment *segments; /* [tile_batch] */
     /* scratch for tile_batch tiles; T = tile_batch * P */
-    void *patches;  /* act [T, 3*patch*patch] */
-    void *normed;   /* act [T, W] */
-    void *q;        /* act [T, W]; k, v likewise */
+    void *patches; /* act [T, 3*patch*patch] */
+    void *normed;  /* act [T, W] */
+    void *q;       /* act [T, W]; k, v likewise */
     void *k;
     void *v;
     void *attended; /* act [T, W] */
@@ -60,11 +61,8 @@ bool rmk_siglip_present(const struct rmk_checkpoint *checkpoint)
     return tower_prefix(checkpoint) != NULL;
 }
 
-static enum rmk_err load_block(struct rmk_vision_source *source,
-                               const struct rmk_vision_spec *spec,
-                               uint32_t index,
-                               struct block *block,
-                               struct rmk_why *why)
+static enum rmk_err load_block(struct rmk_vision_source *source, const struct rmk_vision_spec *spec,
+                               uint32_t index, struct block *block, struct rmk_why *why)
 {
     const uint64_t width = spec->width;
     const uint64_t square[2] = {width, width};
@@ -84,9 +82,12 @@ static enum rmk_err load_block(struct rmk_vision_source *source,
         const uint64_t *shape;
         struct rmk_linear **target;
     } linears[] = {
-        {"self_attn.q_proj", square, &block->q}, {"self_attn.k_proj", square, &block->k},
-        {"self_attn.v_proj", square, &block->v}, {"self_attn.out_proj", square, &block->out},
-        {"mlp.fc1", up, &block->fc1},            {"mlp.fc2", down, &block->fc2},
+        {"self_attn.q_proj", square, &block->q},
+        {"self_attn.k_proj", square, &block->k},
+        {"self_attn.v_proj", square, &block->v},
+        {"self_attn.out_proj", square, &block->out},
+        {"mlp.fc1", up, &block->fc1},
+        {"mlp.fc2", down, &block->fc2},
     };
     char name[128];
     enum rmk_err err;
@@ -104,14 +105,16 @@ out:
     return err;
 }
 
-static enum rmk_err load_weights(struct rmk_siglip *siglip, struct rmk_vision_source *source, struct rmk_why *why)
+static enum rmk_err load_weights(struct rmk_siglip *siglip, struct rmk_vision_source *source,
+                                 struct rmk_why *why)
 {
     const struct rmk_vision_spec *spec = &siglip->spec;
     const uint64_t conv[4] = {spec->width, spec->channel_count, spec->patch, spec->patch};
     const uint64_t position[2] = {(uint64_t)spec->side * spec->side, spec->width};
     enum rmk_err err;
 
-    RMK_TRY(rmk_vision_linear(source, "embeddings.patch_embedding", 4, conv, &siglip->patch_embedding, why));
+    RMK_TRY(rmk_vision_linear(source, "embeddings.patch_embedding", 4, conv,
+                              &siglip->patch_embedding, why));
     RMK_TRY(rmk_vision_vector(source, "embeddings.position_embedding.weight", 2, position,
                               &siglip->position_embedding, why));
     for (uint32_t i = 0; i < spec->layer_count; i++) {
@@ -133,10 +136,14 @@ static enum rmk_err allocate_scratch(struct rmk_siglip *siglip, struct rmk_why *
         void **target;
         size_t bytes;
     } buffers[] = {
-        {&siglip->patches, rows * patch_width * act},     {&siglip->normed, rows * spec->width * act},
-        {&siglip->q, rows * spec->width * act},           {&siglip->k, rows * spec->width * act},
-        {&siglip->v, rows * spec->width * act},           {&siglip->attended, rows * spec->width * act},
-        {&siglip->hidden, rows * spec->ff_width * act},   {(void **)&siglip->delta, rows * spec->width * sizeof(float)},
+        {&siglip->patches, rows * patch_width * act},
+        {&siglip->normed, rows * spec->width * act},
+        {&siglip->q, rows * spec->width * act},
+        {&siglip->k, rows * spec->width * act},
+        {&siglip->v, rows * spec->width * act},
+        {&siglip->attended, rows * spec->width * act},
+        {&siglip->hidden, rows * spec->ff_width * act},
+        {(void **)&siglip->delta, rows * spec->width * sizeof(float)},
     };
     enum rmk_err err;
 
@@ -148,12 +155,9 @@ out:
     return err;
 }
 
-enum rmk_err rmk_siglip_create(const struct rmk_vision_spec *spec,
-                               struct rmk_device *device,
-                               const struct rmk_checkpoint *checkpoint,
-                               uint64_t dummy_seed,
-                               uint32_t tile_batch,
-                               struct rmk_siglip **out_siglip,
+enum rmk_err rmk_siglip_create(const struct rmk_vision_spec *spec, struct rmk_device *device,
+                               const struct rmk_checkpoint *checkpoint, uint64_t dummy_seed,
+                               uint32_t tile_batch, struct rmk_siglip **out_siglip,
                                struct rmk_why *why)
 {
     struct rmk_vision_source source = {
@@ -182,7 +186,8 @@ enum rmk_err rmk_siglip_create(const struct rmk_vision_spec *spec,
     if (checkpoint != NULL) {
         source.prefix = tower_prefix(checkpoint);
         if (source.prefix == NULL) {
-            err = rmk_fail(why, RMK_ENOTFOUND, "the checkpoint holds no vision tower (%sembeddings…)", llava_prefix);
+            err = rmk_fail(why, RMK_ENOTFOUND,
+                           "the checkpoint holds no vision tower (%sembeddings…)", llava_prefix);
             goto out;
         }
     }
@@ -197,8 +202,10 @@ out:
 
 static void free_block(struct rmk_device *device, struct block *block)
 {
-    float *vectors[] = {block->norm1_weight, block->norm1_bias, block->norm2_weight, block->norm2_bias};
-    struct rmk_linear *linears[] = {block->q, block->k, block->v, block->out, block->fc1, block->fc2};
+    float *vectors[] = {block->norm1_weight, block->norm1_bias, block->norm2_weight,
+                        block->norm2_bias};
+    struct rmk_linear *linears[] = {block->q,   block->k,   block->v,
+                                    block->out, block->fc1, block->fc2};
 
     for (size_t i = 0; i < sizeof(vectors) / sizeof(vectors[0]); i++) {
         device->ops->free(device, vectors[i]);
@@ -214,8 +221,15 @@ void rmk_siglip_destroy(struct rmk_siglip *siglip)
         return;
     }
     struct rmk_device *device = siglip->device;
-    void *buffers[] = {siglip->position_embedding, siglip->patches,  siglip->normed, siglip->q,    siglip->k,
-                       siglip->v,                  siglip->attended, siglip->hidden, siglip->delta};
+    void *buffers[] = {siglip->position_embedding,
+                       siglip->patches,
+                       siglip->normed,
+                       siglip->q,
+                       siglip->k,
+                       siglip->v,
+                       siglip->attended,
+                       siglip->hidden,
+                       siglip->delta};
     for (size_t i = 0; i < sizeof(buffers) / sizeof(buffers[0]); i++) {
         device->ops->free(device, buffers[i]);
     }
@@ -228,13 +242,10 @@ void rmk_siglip_destroy(struct rmk_siglip *siglip)
     free(siglip);
 }
 
-/* h += out_proj(attn(LN1(h))); h += fc2(gelu_tanh(fc1(LN2(h)))). `delta` carries one half's result into the next norm,
- * which adds it on the way. */
-static enum rmk_err run_block(struct rmk_siglip *siglip,
-                              const struct block *block,
-                              float *h,
-                              const float *delta_before,
-                              uint32_t tile_count)
+/* h += out_proj(attn(LN1(h))); h += fc2(gelu_tanh(fc1(LN2(h)))). `delta` carries one half's result
+ * into the next norm, which adds it on the way. */
+static enum rmk_err run_block(struct rmk_siglip *siglip, const struct block *block, float *h,
+                              const float *delta_before, uint32_t tile_count)
 {
     struct rmk_device *device = siglip->device;
     const struct rmk_ops *ops = device->ops;
@@ -246,17 +257,17 @@ static enum rmk_err run_block(struct rmk_siglip *siglip,
     const float scale = 1.0f / sqrtf((float)head_width);
     enum rmk_err err;
 
-    RMK_TRY(ops->layernorm(device, h, delta_before, block->norm1_weight, block->norm1_bias, spec->layer_norm_eps,
-                           siglip->normed, rows, width));
+    RMK_TRY(ops->layernorm(device, h, delta_before, block->norm1_weight, block->norm1_bias,
+                           spec->layer_norm_eps, siglip->normed, rows, width));
     RMK_TRY(ops->linear(device, block->q, siglip->normed, rows, siglip->q, act));
     RMK_TRY(ops->linear(device, block->k, siglip->normed, rows, siglip->k, act));
     RMK_TRY(ops->linear(device, block->v, siglip->normed, rows, siglip->v, act));
-    RMK_TRY(ops->attention(device, siglip->q, siglip->segments, tile_count, spec->head_count, spec->head_count,
-                           head_width, scale, siglip->attended));
+    RMK_TRY(ops->attention(device, siglip->q, siglip->segments, tile_count, spec->head_count,
+                           spec->head_count, head_width, scale, siglip->attended));
     RMK_TRY(ops->linear(device, block->out, siglip->attended, rows, siglip->delta, RMK_F32));
 
-    RMK_TRY(ops->layernorm(device, h, siglip->delta, block->norm2_weight, block->norm2_bias, spec->layer_norm_eps,
-                           siglip->normed, rows, width));
+    RMK_TRY(ops->layernorm(device, h, siglip->delta, block->norm2_weight, block->norm2_bias,
+                           spec->layer_norm_eps, siglip->normed, rows, width));
     RMK_TRY(ops->linear(device, block->fc1, siglip->normed, rows, siglip->hidden, act));
     RMK_TRY(ops->gelu(device, siglip->hidden, (size_t)rows * spec->ff_width, RMK_GELU_TANH));
     RMK_TRY(ops->linear(device, block->fc2, siglip->hidden, rows, siglip->delta, RMK_F32));
@@ -267,7 +278,8 @@ out:
 static void lay_out_segments(struct rmk_siglip *siglip, uint32_t tile_count)
 {
     const uint32_t patch_count = siglip->spec.side * siglip->spec.side;
-    const size_t stride = (size_t)patch_count * siglip->spec.width * rmk_dtype_bytes(siglip->device->info.act);
+    const size_t stride =
+        (size_t)patch_count * siglip->spec.width * rmk_dtype_bytes(siglip->device->info.act);
 
     for (uint32_t i = 0; i < tile_count; i++) {
         siglip->segments[i] = (struct rmk_segment){
@@ -280,7 +292,8 @@ static void lay_out_segments(struct rmk_siglip *siglip, uint32_t tile_count)
     }
 }
 
-static enum rmk_err run_batch(struct rmk_siglip *siglip, const uint8_t *tiles_host, uint32_t count, float *h)
+static enum rmk_err run_batch(struct rmk_siglip *siglip, const uint8_t *tiles_host, uint32_t count,
+                              float *h)
 {
     struct rmk_device *device = siglip->device;
     const struct rmk_ops *ops = device->ops;
@@ -304,11 +317,8 @@ out:
     return err;
 }
 
-enum rmk_err rmk_siglip_run(struct rmk_siglip *siglip,
-                            const uint8_t *tiles_host,
-                            uint32_t count,
-                            float *rows_out,
-                            struct rmk_why *why)
+enum rmk_err rmk_siglip_run(struct rmk_siglip *siglip, const uint8_t *tiles_host, uint32_t count,
+                            float *rows_out, struct rmk_why *why)
 {
     const struct rmk_vision_spec *spec = &siglip->spec;
     const size_t tile_bytes = (size_t)spec->tile * spec->tile * spec->channel_count;
@@ -317,9 +327,11 @@ enum rmk_err rmk_siglip_run(struct rmk_siglip *siglip,
 
     for (uint32_t begin = 0; begin < count; begin += siglip->tile_batch) {
         uint32_t batch = count - begin < siglip->tile_batch ? count - begin : siglip->tile_batch;
-        err = run_batch(siglip, tiles_host + begin * tile_bytes, batch, rows_out + begin * tile_rows);
+        err =
+            run_batch(siglip, tiles_host + begin * tile_bytes, batch, rows_out + begin * tile_rows);
         if (err != RMK_OK) {
-            return rmk_fail(why, err, "the %s device failed in the vision tower", siglip->device->info.backend);
+            return rmk_fail(why, err, "the %s device failed in the vision tower",
+                            siglip->device->info.backend);
         }
     }
     return err;

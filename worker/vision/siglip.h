@@ -1,5 +1,5 @@
-/* The SigLIP2 tower without its last block and head (reference specification, section 6): u8 tiles in, one fp32 row per
- * patch out. Reads like the paper; backends differ below kernels.h only.
+/* The SigLIP2 tower without its last block and head (reference specification, section 6): u8 tiles
+ * in, one fp32 row per patch out. Reads like the paper; backends differ below kernels.h only.
  */
 #ifndef RMK_WORKER_VISION_SIGLIP_H
 #define RMK_WORKER_VISION_SIGLIP_H
@@ -14,16 +14,14 @@
 
 struct rmk_siglip;
 
-/* `checkpoint` is searched for the LLaVA names first, then for a SigLIP directory's own names; NULL: dummy weights from
- * `dummy_seed`. Nothing of it is kept after create.
+/* `checkpoint` is searched for the LLaVA names first, then for a SigLIP directory's own names;
+ * NULL: dummy weights from `dummy_seed`. Nothing of it is kept after create.
  *
- * Errors: RMK_ENOTFOUND (no tower under either name), RMK_ECORRUPT/RMK_EINVAL (a tensor's shape). */
-enum rmk_err rmk_siglip_create(const struct rmk_vision_spec *spec,
-                               struct rmk_device *device,
-                               const struct rmk_checkpoint *checkpoint,
-                               uint64_t dummy_seed,
-                               uint32_t tile_batch,
-                               struct rmk_siglip **out_siglip,
+ * Errors: RMK_ENOTFOUND (no tower under either name), RMK_ECORRUPT/RMK_EINVAL (a tensor's shape).
+ */
+enum rmk_err rmk_siglip_create(const struct rmk_vision_spec *spec, struct rmk_device *device,
+                               const struct rmk_checkpoint *checkpoint, uint64_t dummy_seed,
+                               uint32_t tile_batch, struct rmk_siglip **out_siglip,
                                struct rmk_why *why);
 void rmk_siglip_destroy(struct rmk_siglip *siglip);
 
@@ -31,10 +29,7 @@ void rmk_siglip_destroy(struct rmk_siglip *siglip);
 bool rmk_siglip_present(const struct rmk_checkpoint *checkpoint);
 
 /* tiles_host u8 [count, S, S, 3]; rows_out device fp32 [count*side*side, width]. */
-enum rmk_err rmk_siglip_run(struct rmk_siglip *siglip,
-                            const uint8_t *tiles_host,
-                            uint32_t count,
-                            float *rows_out,
-                            struct rmk_why *why);
+enum rmk_err rmk_siglip_run(struct rmk_siglip *siglip, const uint8_t *tiles_host, uint32_t count,
+                            float *rows_out, struct rmk_why *why);
 
 #endif

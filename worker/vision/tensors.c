@@ -16,7 +16,8 @@ static uint64_t element_count(uint32_t rank, const uint64_t *shape)
     return count;
 }
 
-/* splitmix64's finaliser over (seed, index), flat in about +-0.03: keeps activations of a deep stack in range. */
+/* splitmix64's finaliser over (seed, index), flat in about +-0.03: keeps activations of a deep
+ * stack in range. */
 static float dummy_value(uint64_t seed, uint64_t index)
 {
     uint64_t z = seed + (index + 1) * 0x9E3779B97F4A7C15u;
@@ -28,7 +29,8 @@ static float dummy_value(uint64_t seed, uint64_t index)
 }
 
 /* Norm weights must be near one, or nothing survives the stack. */
-static void fill_dummy(struct rmk_vision_source *source, const char *name, float *values, uint64_t count)
+static void fill_dummy(struct rmk_vision_source *source, const char *name, float *values,
+                       uint64_t count)
 {
     uint64_t seed = source->dummy_seed;
     float base = strstr(name, "norm") != NULL && strstr(name, "weight") != NULL ? 1.0f : 0.0f;
@@ -42,12 +44,8 @@ static void fill_dummy(struct rmk_vision_source *source, const char *name, float
 }
 
 /* Host fp32 copy, malloc'ed. */
-static enum rmk_err read_tensor(struct rmk_vision_source *source,
-                                const char *name,
-                                uint32_t rank,
-                                const uint64_t *shape,
-                                float **out,
-                                struct rmk_why *why)
+static enum rmk_err read_tensor(struct rmk_vision_source *source, const char *name, uint32_t rank,
+                                const uint64_t *shape, float **out, struct rmk_why *why)
 {
     const struct rmk_tensor *tensor = NULL;
     char full[NAME_MAX_BYTES];
@@ -74,12 +72,8 @@ out:
     return err;
 }
 
-enum rmk_err rmk_vision_vector(struct rmk_vision_source *source,
-                               const char *name,
-                               uint32_t rank,
-                               const uint64_t *shape,
-                               float **out,
-                               struct rmk_why *why)
+enum rmk_err rmk_vision_vector(struct rmk_vision_source *source, const char *name, uint32_t rank,
+                               const uint64_t *shape, float **out, struct rmk_why *why)
 {
     struct rmk_device *device = source->device;
     size_t bytes = element_count(rank, shape) * sizeof(float);
@@ -101,12 +95,8 @@ out:
     return err;
 }
 
-enum rmk_err rmk_vision_linear(struct rmk_vision_source *source,
-                               const char *name,
-                               uint32_t rank,
-                               const uint64_t *shape,
-                               struct rmk_linear **out,
-                               struct rmk_why *why)
+enum rmk_err rmk_vision_linear(struct rmk_vision_source *source, const char *name, uint32_t rank,
+                               const uint64_t *shape, struct rmk_linear **out, struct rmk_why *why)
 {
     struct rmk_device *device = source->device;
     char member[NAME_MAX_BYTES];

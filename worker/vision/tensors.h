@@ -1,5 +1,5 @@
-/* Small helpers that put checkpoint tensors of the vision side on the device. A NULL checkpoint gives dummy values by
- * seed: bf16-representable, the same on every machine. */
+/* Small helpers that put checkpoint tensors of the vision side on the device. A NULL checkpoint
+ * gives dummy values by seed: bf16-representable, the same on every machine. */
 #ifndef RMK_WORKER_VISION_TENSORS_H
 #define RMK_WORKER_VISION_TENSORS_H
 
@@ -16,20 +16,13 @@ struct rmk_vision_source {
     uint64_t dummy_seed;
 };
 
-/* fp32 vector or matrix of `count` elements on the device; the tensor must have exactly this shape. */
-enum rmk_err rmk_vision_vector(struct rmk_vision_source *source,
-                               const char *name,
-                               uint32_t rank,
-                               const uint64_t *shape,
-                               float **out,
-                               struct rmk_why *why);
+/* fp32 vector or matrix of `count` elements on the device; the tensor must have exactly this shape.
+ */
+enum rmk_err rmk_vision_vector(struct rmk_vision_source *source, const char *name, uint32_t rank,
+                               const uint64_t *shape, float **out, struct rmk_why *why);
 
 /* `name`.weight of `rank` dimensions [n, …] with k elements a row, and `name`.bias [n]. */
-enum rmk_err rmk_vision_linear(struct rmk_vision_source *source,
-                               const char *name,
-                               uint32_t rank,
-                               const uint64_t *shape,
-                               struct rmk_linear **out,
-                               struct rmk_why *why);
+enum rmk_err rmk_vision_linear(struct rmk_vision_source *source, const char *name, uint32_t rank,
+                               const uint64_t *shape, struct rmk_linear **out, struct rmk_why *why);
 
 #endif

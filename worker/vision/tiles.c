@@ -5,25 +5,20 @@
 #include "worker/vision/encoder.h"
 #include "worker/vision/preprocess.h"
 
-/* A video's frames may differ in size: every one becomes a square tile. The grid is the first frame's. */
-static enum rmk_err make_frame(const struct rmk_tiles *tiles,
-                               const struct rmk_picture *picture,
-                               uint32_t tile,
-                               uint32_t frame,
-                               struct rmk_why *why)
+/* A video's frames may differ in size: every one becomes a square tile. The grid is the first
+ * frame's. */
+static enum rmk_err make_frame(const struct rmk_tiles *tiles, const struct rmk_picture *picture,
+                               uint32_t tile, uint32_t frame, struct rmk_why *why)
 {
     const size_t bytes = (size_t)tile * tile * 3;
 
-    return rmk_preprocess_tiles(picture, &tiles->grid, tile, 0, 1, tiles->pixels + frame * bytes, why);
+    return rmk_preprocess_tiles(picture, &tiles->grid, tile, 0, 1, tiles->pixels + frame * bytes,
+                                why);
 }
 
-static enum rmk_err add_blob(const struct rmk_grid_spec *spec,
-                             struct rmk_bytes blob,
-                             uint32_t index,
-                             uint32_t blob_count,
-                             enum rmk_image_mode mode,
-                             struct rmk_tiles *tiles,
-                             struct rmk_why *why)
+static enum rmk_err add_blob(const struct rmk_grid_spec *spec, struct rmk_bytes blob,
+                             uint32_t index, uint32_t blob_count, enum rmk_image_mode mode,
+                             struct rmk_tiles *tiles, struct rmk_why *why)
 {
     struct rmk_picture picture = {0};
     enum rmk_err err;
@@ -41,19 +36,17 @@ static enum rmk_err add_blob(const struct rmk_grid_spec *spec,
     if (mode == RMK_IMAGE_VIDEO) {
         RMK_TRY(make_frame(tiles, &picture, spec->tile, index, why));
     } else {
-        RMK_TRY(rmk_preprocess_tiles(&picture, &tiles->grid, spec->tile, 0, tiles->grid.tile_count, tiles->pixels, why));
+        RMK_TRY(rmk_preprocess_tiles(&picture, &tiles->grid, spec->tile, 0, tiles->grid.tile_count,
+                                     tiles->pixels, why));
     }
 out:
     rmk_picture_deinit(&picture);
     return err;
 }
 
-enum rmk_err rmk_tiles_make(const struct rmk_grid_spec *grid,
-                            const struct rmk_bytes *blobs,
-                            uint32_t blob_count,
-                            enum rmk_image_mode mode,
-                            struct rmk_tiles *out_tiles,
-                            struct rmk_why *why)
+enum rmk_err rmk_tiles_make(const struct rmk_grid_spec *grid, const struct rmk_bytes *blobs,
+                            uint32_t blob_count, enum rmk_image_mode mode,
+                            struct rmk_tiles *out_tiles, struct rmk_why *why)
 {
     struct rmk_tiles tiles = {0};
     enum rmk_err err = RMK_OK;

@@ -90,7 +90,8 @@ json_t *file_json(struct rmk_why *why, const char *format, ...)
     return root;
 }
 
-static enum rmk_err write_file(const char *dir, const char *name, const uint8_t *bytes, size_t size, struct rmk_why *why)
+static enum rmk_err write_file(const char *dir, const char *name, const uint8_t *bytes, size_t size,
+                               struct rmk_why *why)
 {
     char path[2048];
 
@@ -102,7 +103,8 @@ static enum rmk_err write_file(const char *dir, const char *name, const uint8_t 
     return RMK_OK;
 }
 
-static enum rmk_err copy(const char *source, const char *target_dir, const char *name, struct rmk_why *why)
+static enum rmk_err copy(const char *source, const char *target_dir, const char *name,
+                         struct rmk_why *why)
 {
     uint8_t *bytes = NULL;
     size_t size = 0;
@@ -130,7 +132,8 @@ static enum rmk_err unpack_tokenizer(const char *dir, const char *target, struct
     if (file_exists("%s/tokenizer.json", dir) || file_exists("%s/tokenizer.json.gz", dir)) {
         return RMK_OK;
     }
-    (void)snprintf(path, sizeof(path), "%s/../../../tokenizer/tokenizer-standin-126349.json.gz", dir);
+    (void)snprintf(path, sizeof(path), "%s/../../../tokenizer/tokenizer-standin-126349.json.gz",
+                   dir);
     return copy(path, target, "tokenizer.json", why);
 }
 
@@ -153,7 +156,8 @@ enum rmk_err model_folder(const char *dir, char out_dir[1024], struct rmk_why *w
         goto out;
     }
     const char *temporary = getenv("TMPDIR");
-    (void)snprintf(out_dir, 1024, "%s/remask-golden-XXXXXX", temporary != NULL ? temporary : "/tmp");
+    (void)snprintf(out_dir, 1024, "%s/remask-golden-XXXXXX",
+                   temporary != NULL ? temporary : "/tmp");
     if (made_count == FOLDERS_MAX || mkdtemp(out_dir) == NULL) {
         err = rmk_fail(why, RMK_EIO, "%s: no temporary folder", out_dir);
         goto out;

@@ -35,7 +35,8 @@ static const char *comm_kind(const struct group_options *options)
 static enum rmk_err load(struct rank *rank)
 {
     const struct group_options *options = &rank->group->options;
-    struct rmk_device_options device = {.backend = options->backend, .act = RMK_F32, .threads = 1, .plugin = options->plugin};
+    struct rmk_device_options device = {
+        .backend = options->backend, .act = RMK_F32, .threads = 1, .plugin = options->plugin};
     struct rmk_comm_options comm = {
         .kind = comm_kind(options),
         .rank = rank->number,
@@ -98,7 +99,8 @@ static enum rmk_err first_error(struct group *group, struct rmk_why *why)
     return RMK_OK;
 }
 
-enum rmk_err group_create(const struct group_options *options, struct group **out_group, struct rmk_why *why)
+enum rmk_err group_create(const struct group_options *options, struct group **out_group,
+                          struct rmk_why *why)
 {
     struct group *group = calloc(1, sizeof(*group));
 

@@ -1,5 +1,5 @@
-/* A tensor-parallel group inside this process: one thread per rank, each with its own device, runner and communicator, all
- * doing what they are told in step. */
+/* A tensor-parallel group inside this process: one thread per rank, each with its own device,
+ * runner and communicator, all doing what they are told in step. */
 #ifndef RMK_TESTS_GOLDEN_GROUP_H
 #define RMK_TESTS_GOLDEN_GROUP_H
 
@@ -20,11 +20,13 @@ struct group_options {
     uint32_t reads_max;
 };
 
-enum rmk_err group_create(const struct group_options *options, struct group **out_group, struct rmk_why *why);
+enum rmk_err group_create(const struct group_options *options, struct group **out_group,
+                          struct rmk_why *why);
 void group_destroy(struct group *group);
 
 /* Every rank calls `run` with its runner; returns when all have, with the first error (by rank). */
-typedef enum rmk_err (*group_fn)(struct rmk_runner *runner, uint32_t rank, void *context, struct rmk_why *why);
+typedef enum rmk_err (*group_fn)(struct rmk_runner *runner, uint32_t rank, void *context,
+                                 struct rmk_why *why);
 enum rmk_err group_run(struct group *group, group_fn run, void *context, struct rmk_why *why);
 
 #endif

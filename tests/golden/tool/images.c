@@ -24,7 +24,8 @@ static bool sha_equal(const void *bytes, size_t size, const json_t *want)
 }
 
 /* A variant's own little grid spec. */
-static enum rmk_err variant_spec(const json_t *variant, struct rmk_grid_spec *spec, enum rmk_image_mode *mode, struct rmk_why *why)
+static enum rmk_err variant_spec(const json_t *variant, struct rmk_grid_spec *spec,
+                                 enum rmk_image_mode *mode, struct rmk_why *why)
 {
     const char *aspect = json_string_value(json_object_get(variant, "aspect"));
     const json_t *pinpoints = json_object_get(variant, "pinpoints");
@@ -54,7 +55,8 @@ static enum rmk_err variant_spec(const json_t *variant, struct rmk_grid_spec *sp
     return RMK_OK;
 }
 
-static void run_variant(struct report *report, const char *name, const char *variant_name, const json_t *variant, struct rmk_bytes blob)
+static void run_variant(struct report *report, const char *name, const char *variant_name,
+                        const json_t *variant, struct rmk_bytes blob)
 {
     struct rmk_grid_spec spec;
     struct rmk_tiles tiles = {0};
@@ -62,8 +64,10 @@ static void run_variant(struct report *report, const char *name, const char *var
     enum rmk_image_mode mode;
     float *pixels = NULL;
 
-    if (json_object_get(variant, "error") != NULL || json_object_get(variant, "reference_bug") != NULL) {
-        report_raised(report, name, variant_name, "an error or misread picture of the reference, not imitated");
+    if (json_object_get(variant, "error") != NULL ||
+        json_object_get(variant, "reference_bug") != NULL) {
+        report_raised(report, name, variant_name,
+                      "an error or misread picture of the reference, not imitated");
         return;
     }
     if (variant_spec(variant, &spec, &mode, &why) != RMK_OK ||
@@ -74,15 +78,17 @@ static void run_variant(struct report *report, const char *name, const char *var
     const size_t bytes = (size_t)tiles.grid.tile_count * spec.tile * spec.tile * 3;
     bool same = sha_equal(tiles.pixels, bytes, json_object_get(variant, "tiles_u8_sha256"));
     if (mode == RMK_IMAGE_ANYRES) {
-        same = same && json_integer_value(json_object_get(variant, "grid_w")) == tiles.grid.grid_width &&
+        same = same &&
+               json_integer_value(json_object_get(variant, "grid_w")) == tiles.grid.grid_width &&
                json_integer_value(json_object_get(variant, "grid_h")) == tiles.grid.grid_height;
     }
     pixels = malloc(bytes * sizeof(float));
     rmk_assert(pixels != NULL);
     rmk_preprocess_normalize(tiles.pixels, tiles.grid.tile_count, spec.tile, pixels);
-    same = same && sha_equal(pixels, bytes * sizeof(float), json_object_get(variant, "pixels_f32_sha256"));
-    report_exact(report, name, variant_name, same, "%u tiles, grid %u x %u", tiles.grid.tile_count, tiles.grid.grid_width,
-                 tiles.grid.grid_height);
+    same = same &&
+           sha_equal(pixels, bytes * sizeof(float), json_object_get(variant, "pixels_f32_sha256"));
+    report_exact(report, name, variant_name, same, "%u tiles, grid %u x %u", tiles.grid.tile_count,
+                 tiles.grid.grid_width, tiles.grid.grid_height);
     free(pixels);
     rmk_tiles_deinit(&tiles);
 }
@@ -112,11 +118,14 @@ static void run_image(struct report *report, const char *root, const json_t *ite
         return;
     }
     report_exact(report, name, "decode",
-                 sha_equal(picture.pixels, (size_t)picture.size.width * picture.size.height * 3, json_object_get(item, "rgb_sha256")),
+                 sha_equal(picture.pixels, (size_t)picture.size.width * picture.size.height * 3,
+                           json_object_get(item, "rgb_sha256")),
                  "%u x %u", picture.size.width, picture.size.height);
     rmk_picture_deinit(&picture);
-    json_object_foreach((json_t *)variants, key, variant) {
-        if (strncmp(key, "raw_", 4) != 0) { /* information only: pictures not converted to RGB first */
+    json_object_foreach((json_t *)variants, key, variant)
+    {
+        if (strncmp(key, "raw_", 4) !=
+            0) { /* information only: pictures not converted to RGB first */
             run_variant(report, name, key, variant, rmk_bytes_of(bytes, size));
         }
     }

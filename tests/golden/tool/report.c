@@ -4,14 +4,16 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-static void line(const char *verdict, const char *name, const char *stage, const char *format, va_list arguments)
+static void line(const char *verdict, const char *name, const char *stage, const char *format,
+                 va_list arguments)
 {
     (void)printf("%-7s %s %s: ", verdict, name, stage);
     (void)vprintf(format, arguments);
     (void)printf("\n");
 }
 
-void report_exact(struct report *report, const char *name, const char *stage, bool equal, const char *format, ...)
+void report_exact(struct report *report, const char *name, const char *stage, bool equal,
+                  const char *format, ...)
 {
     va_list arguments;
 
@@ -28,13 +30,8 @@ void report_exact(struct report *report, const char *name, const char *stage, bo
     va_end(arguments);
 }
 
-bool report_floats(struct report *report,
-                   const char *name,
-                   const char *stage,
-                   const float *got,
-                   const float *want,
-                   size_t count,
-                   double tolerance)
+bool report_floats(struct report *report, const char *name, const char *stage, const float *got,
+                   const float *want, size_t count, double tolerance)
 {
     double worst = 0;
     size_t place = 0;
@@ -50,13 +47,16 @@ bool report_floats(struct report *report,
         }
     }
     const bool good = count > 0 && worst <= tolerance;
-    report_exact(report, name, stage, good,
-                 "max difference %.3g of tolerance %.3g over %zu values (at %zu: %.9g, reference %.9g)", worst, tolerance,
-                 count, place, count > 0 ? (double)got[place] : 0, count > 0 ? (double)want[place] : 0);
+    report_exact(
+        report, name, stage, good,
+        "max difference %.3g of tolerance %.3g over %zu values (at %zu: %.9g, reference %.9g)",
+        worst, tolerance, count, place, count > 0 ? (double)got[place] : 0,
+        count > 0 ? (double)want[place] : 0);
     return good;
 }
 
-void report_failed(struct report *report, const char *name, const char *stage, const char *format, ...)
+void report_failed(struct report *report, const char *name, const char *stage, const char *format,
+                   ...)
 {
     va_list arguments;
 
@@ -78,7 +78,8 @@ void report_raised(struct report *report, const char *name, const char *stage, c
     (void)printf("raised  %s %s: the reference raises: %s\n", name, stage, why);
 }
 
-void report_forced(struct report *report, const char *name, const char *stage, const char *format, ...)
+void report_forced(struct report *report, const char *name, const char *stage, const char *format,
+                   ...)
 {
     va_list arguments;
 

@@ -11,27 +11,23 @@ struct report {
     unsigned failed;
     unsigned pending; /* what a folder asks of us and we cannot do yet */
     unsigned raised;  /* the reference itself raised: listed, not compared */
-    unsigned forced;  /* picks that differed where the recorded gap is rounding noise; the recorded one was taken */
+    unsigned forced;  /* picks that differed where the recorded gap is rounding noise; the recorded
+                         one was taken */
     bool quiet;       /* only lines that are not "ok" */
 };
 
-void report_exact(struct report *report, const char *name, const char *stage, bool equal, const char *format, ...)
-    __attribute__((format(printf, 5, 6)));
+void report_exact(struct report *report, const char *name, const char *stage, bool equal,
+                  const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 /* max|got - want| against `tolerance`; a value that is not finite fails. */
-bool report_floats(struct report *report,
-                   const char *name,
-                   const char *stage,
-                   const float *got,
-                   const float *want,
-                   size_t count,
-                   double tolerance);
+bool report_floats(struct report *report, const char *name, const char *stage, const float *got,
+                   const float *want, size_t count, double tolerance);
 
-void report_failed(struct report *report, const char *name, const char *stage, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+void report_failed(struct report *report, const char *name, const char *stage, const char *format,
+                   ...) __attribute__((format(printf, 4, 5)));
 void report_pending(struct report *report, const char *name, const char *stage, const char *why);
 void report_raised(struct report *report, const char *name, const char *stage, const char *why);
-void report_forced(struct report *report, const char *name, const char *stage, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+void report_forced(struct report *report, const char *name, const char *stage, const char *format,
+                   ...) __attribute__((format(printf, 4, 5)));
 
 #endif

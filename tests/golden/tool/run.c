@@ -1,4 +1,5 @@
-/* One recorded generation: the real engine drives the real runner, and every commit is held against the record. */
+/* One recorded generation: the real engine drives the real runner, and every commit is held against
+ * the record. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,9 +8,11 @@
 #include "coordinator/engine/engine.h"
 #include "tests/golden/tool/scene.h"
 
-/* Where the reference's own margin is smaller, other arithmetic may pick otherwise (reference README, "gaps"). */
+/* Where the reference's own margin is smaller, other arithmetic may pick otherwise (reference
+ * README, "gaps"). */
 #define NOISE_GAP 1e-4
-/* Confidences are probabilities; two programs in fp32 differ by about the logits' difference (1e-4) times p(1-p). */
+/* Confidences are probabilities; two programs in fp32 differ by about the logits' difference (1e-4)
+ * times p(1-p). */
 #define CONFIDENCE_TOLERANCE 2e-3
 
 enum { STOPS_MAX = RMK_STOP_COUNT_MAX };
@@ -43,7 +46,8 @@ static double number(const json_t *object, const char *key, double fallback)
     return json_is_number(value) ? json_number_value(value) : fallback;
 }
 
-/* ---- the runner's side: every rank opens once, then runs rows --------------------------------------------------- */
+/* ---- the runner's side: every rank opens once, then runs rows
+ * --------------------------------------------------- */
 
 struct step_call {
     struct replay *replay;
@@ -52,7 +56,8 @@ struct step_call {
     bool poisoned;
 };
 
-static enum rmk_err run_step(struct rmk_runner *runner, uint32_t rank, void *context, struct rmk_why *why)
+static enum rmk_err run_step(struct rmk_runner *runner, uint32_t rank, void *context,
+                             struct rmk_why *why)
 {
     struct step_call *call = context;
     struct rmk_read *reads = call->replay->reads;
@@ -78,7 +83,9 @@ out:
     return err;
 }
 
-/* ---- forcing ------------------------------------------------------------------------------------------------------------ */
+/* ---- forcing
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 static struct rmk_guess *guess_at(struct replay *replay, int32_t position)
 {
@@ -105,8 +112,9 @@ static void settle_tokens(struct replay *replay, const json_t *step, size_t inde
             continue;
         }
         if (number(pick, "logit_gap", INFINITY) < noise) {
-            report_forced(replay->report, replay->scene->name, replay->label, "step %zu position %d: token %d, recorded %d, gap %.2g",
-                          index, position, guess->token, token, number(pick, "logit_gap", 0));
+            report_forced(replay->report, replay->scene->name, replay->label,
+                          "step %zu position %d: token %d, recorded %d, gap %.2g", index, position,
+                          guess->token, token, number(pick, "logit_gap", 0));
             guess->token = token;
         }
     }
@@ -122,7 +130,8 @@ static bool is_pick(const json_t *picks, int32_t position)
     return false;
 }
 
-/* Which positions commit: when ours are others and the record's gap is noise, lift the recorded ones above the rest. */
+/* Which positions commit: when ours are others and the record's gap is noise, lift the recorded
+ * ones above the rest. */
 static void settle_order(struct replay *replay, const json_t *step, size_t index)
 {
     const json_t *picks = json_object_get(step, "picks");
@@ -138,8 +147,9 @@ static void settle_order(struct replay *replay, const json_t *step, size_t index
         same = same && is_pick(picks, sorted[i].position);
     }
     if (!same && number(step, "conf_gap", INFINITY) < NOISE_GAP) {
-        report_forced(replay->report, replay->scene->name, replay->label, "step %zu: other positions commit, recorded gap %.2g",
-                      index, number(step, "conf_gap", 0));
+        report_forced(replay->report, replay->scene->name, replay->label,
+                      "step %zu: other positions commit, recorded gap %.2g", index,
+                      number(step, "conf_gap", 0));
         for (uint32_t i = 0; i < count; i++) {
             if (is_pick(picks, replay->guesses[i].position)) {
                 replay->guesses[i].confidence += 1.0;
@@ -154,7 +164,8 @@ static const json_t *recorded_step(const struct replay *replay, size_t index)
     return json_array_get(replay->steps, index);
 }
 
-/* ---- the feature cache: when parts are refreshed, and which rows the record chose ------------------------------------- */
+/* ---- the feature cache: when parts are refreshed, and which rows the record chose
+ * ------------------------------------- */
 
 enum { LAYERS_MAX = 64 };
 
@@ -164,7 +175,8 @@ struct choice {
     uint32_t *rows;
 };
 
-/* Near-ties of similarity are decided by rounding: where rows are recorded, they are taken. False: none are. */
+/* Near-ties of similarity are decided by rounding: where rows are recorded, they are taken. False:
+ * none are. */
 static bool recorded_choice(const struct replay *replay, uint64_t forward, struct choice *choice)
 {
     const json_t *all = json_object_get(replay->run, "cache_rows");
@@ -181,7 +193,9 @@ static bool recorded_choice(const struct replay *replay, uint64_t forward, struc
         const json_t *sequences = json_object_get(entry, "rows");
         const size_t layer = (size_t)number(entry, "layer", 0);
         rmk_assert(layer < LAYERS_MAX);
-        for (size_t pass = 0; (uint64_t)number(entry, "forward", -1) == forward && pass < json_array_size(sequences); pass++) {
+        for (size_t pass = 0;
+             (uint64_t)number(entry, "forward", -1) == forward && pass < json_array_size(sequences);
+             pass++) {
             const json_t *rows = json_array_get(sequences, pass);
             choice->layers[pass][layer] = choice->rows + used;
             choice->passes[pass].count = (uint32_t)json_array_size(rows);
@@ -209,11 +223,14 @@ static void plan_cache(const struct replay *replay, struct rmk_row *row, struct 
     row->replay = recorded_choice(replay, row->forward, choice) ? choice->passes : NULL;
 }
 
-/* ---- the engine's side --------------------------------------------------------------------------------------------------- */
+/* ---- the engine's side
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 static void feed(struct replay *replay, const struct rmk_event *event);
 
-static enum rmk_err perform_step(struct replay *replay, const struct rmk_plan *plan, struct rmk_why *why)
+static enum rmk_err perform_step(struct replay *replay, const struct rmk_plan *plan,
+                                 struct rmk_why *why)
 {
     const struct scene *scene = replay->scene;
     const json_t *suffix_json = json_object_get(replay->run, "suffix_ids");
@@ -243,7 +260,8 @@ static enum rmk_err perform_step(struct replay *replay, const struct rmk_plan *p
     updates = calloc(row->update_count + 1, sizeof(*updates));
     rmk_assert(updates != NULL);
     for (uint32_t i = 0; i < row->update_count; i++) {
-        updates[i] = (struct rmk_update){.position = row->updates[i].position, .id = row->updates[i].id};
+        updates[i] =
+            (struct rmk_update){.position = row->updates[i].position, .id = row->updates[i].id};
     }
     struct rmk_row runner_row = {
         .slot = 0,
@@ -258,7 +276,8 @@ static enum rmk_err perform_step(struct replay *replay, const struct rmk_plan *p
         .forward = row->forward,
     };
     plan_cache(replay, &runner_row, &choice);
-    struct step_call call = {.replay = replay, .open = row->open ? &open : NULL, .row = &runner_row};
+    struct step_call call = {
+        .replay = replay, .open = row->open ? &open : NULL, .row = &runner_row};
     RMK_TRY(group_run(scene->group, run_step, &call, why));
     if (call.poisoned) {
         err = rmk_fail(why, RMK_EINTERNAL, "a logit is not finite");
@@ -269,13 +288,15 @@ out:
     return err;
 }
 
-/* Our answers, with what random remasking draws in place of confidences, settled against the record. */
+/* Our answers, with what random remasking draws in place of confidences, settled against the
+ * record. */
 static void answer_step(struct replay *replay, const struct rmk_plan *plan)
 {
     const size_t index = (size_t)replay->row.forward;
     const json_t *step = recorded_step(replay, index);
     const json_t *params = json_object_get(replay->run, "params");
-    const uint32_t total = replay->scene->prompt_rows + (uint32_t)number(params, "gen_length", 128) +
+    const uint32_t total = replay->scene->prompt_rows +
+                           (uint32_t)number(params, "gen_length", 128) +
                            (uint32_t)json_array_size(json_object_get(replay->run, "suffix_ids"));
 
     for (uint32_t i = 0; i < replay->row.read_count; i++) {
@@ -283,7 +304,8 @@ static void answer_step(struct replay *replay, const struct rmk_plan *plan)
         replay->guesses[i] = (struct rmk_guess){
             .position = (int32_t)row - (int32_t)replay->scene->prompt_rows,
             .token = replay->reads[i].token,
-            .confidence = replay->random ? rmk_denoise_random(replay->row.seed, replay->row.forward, total, row, true)
+            .confidence = replay->random ? rmk_denoise_random(replay->row.seed, replay->row.forward,
+                                                              total, row, true)
                                          : replay->reads[i].confidence,
         };
     }
@@ -301,13 +323,19 @@ static void answer_step(struct replay *replay, const struct rmk_plan *plan)
     const struct rmk_event event = {
         .kind = RMK_EVENT_STEP_DONE,
         .now_us = replay->row.forward + 10,
-        .step = {.group = plan->group, .epoch = plan->epoch, .sequence = plan->sequence, .rows = &result, .row_count = 1},
+        .step = {.group = plan->group,
+                 .epoch = plan->epoch,
+                 .sequence = plan->sequence,
+                 .rows = &result,
+                 .row_count = 1},
     };
     feed(replay, &event);
 }
 
-/* Commits of this round against the record's picks, as sets: equal confidences have no order of their own. */
-static void check_commits(struct replay *replay, const struct rmk_commit *commits, uint32_t count, size_t index)
+/* Commits of this round against the record's picks, as sets: equal confidences have no order of
+ * their own. */
+static void check_commits(struct replay *replay, const struct rmk_commit *commits, uint32_t count,
+                          size_t index)
 {
     const json_t *picks = json_object_get(recorded_step(replay, index), "picks");
     uint32_t inside = 0;
@@ -317,7 +345,8 @@ static void check_commits(struct replay *replay, const struct rmk_commit *commit
     }
     if (inside != count && !replay->mismatch) {
         replay->mismatch = true;
-        (void)snprintf(replay->why, sizeof(replay->why), "step %zu commits %u positions, recorded %u", index, count, inside);
+        (void)snprintf(replay->why, sizeof(replay->why),
+                       "step %zu commits %u positions, recorded %u", index, count, inside);
     }
     for (size_t i = 0; i < json_array_size(picks); i++) {
         const json_t *pick = json_array_get(picks, i);
@@ -331,15 +360,18 @@ static void check_commits(struct replay *replay, const struct rmk_commit *commit
         }
         if (found == NULL || found->token != (int32_t)number(pick, "token", -1)) {
             if (!replay->mismatch) {
-                (void)snprintf(replay->why, sizeof(replay->why), "step %zu position %d: %s, recorded token %d (gap %.2g)", index,
-                               position, found == NULL ? "not committed" : "another token", (int)number(pick, "token", -1),
-                               number(pick, "logit_gap", 0));
+                (void)snprintf(replay->why, sizeof(replay->why),
+                               "step %zu position %d: %s, recorded token %d (gap %.2g)", index,
+                               position, found == NULL ? "not committed" : "another token",
+                               (int)number(pick, "token", -1), number(pick, "logit_gap", 0));
             }
             replay->mismatch = true;
             continue;
         }
-        double confidence = found->confidence >= 1.0 + NOISE_GAP ? found->confidence - 1.0 : found->confidence;
-        replay->worst_confidence = fmax(replay->worst_confidence, fabs(confidence - number(pick, "conf", confidence)));
+        double confidence =
+            found->confidence >= 1.0 + NOISE_GAP ? found->confidence - 1.0 : found->confidence;
+        replay->worst_confidence =
+            fmax(replay->worst_confidence, fabs(confidence - number(pick, "conf", confidence)));
     }
 }
 
@@ -392,31 +424,38 @@ static void feed(struct replay *replay, const struct rmk_event *event)
         if (perform_step(replay, &plan, &why) != RMK_OK) {
             replay->finished = true;
             replay->mismatch = true;
-            (void)snprintf(replay->why, sizeof(replay->why), "%.*s", (int)sizeof(replay->why) - 1, why.text);
+            (void)snprintf(replay->why, sizeof(replay->why), "%.*s", (int)sizeof(replay->why) - 1,
+                           why.text);
             return;
         }
         answer_step(replay, &plan);
     }
 }
 
-/* ---- one run ------------------------------------------------------------------------------------------------------------------- */
+/* ---- one run
+ * -------------------------------------------------------------------------------------------------------------------
+ */
 
 static void judge(struct replay *replay)
 {
     const json_t *want = json_object_get(replay->run, "result_ids");
     const char *name = replay->scene->name;
-    bool same = replay->finished && replay->reason <= RMK_FINISH_STOP && replay->id_count == json_array_size(want);
+    bool same = replay->finished && replay->reason <= RMK_FINISH_STOP &&
+                replay->id_count == json_array_size(want);
 
     for (size_t i = 0; same && i < replay->id_count; i++) {
         same = json_integer_value(json_array_get(want, i)) == replay->ids[i];
     }
     const uint32_t forwards = (uint32_t)number(replay->run, "forwards", 0);
-    report_exact(replay->report, name, replay->label, same && !replay->mismatch && forwards == replay->forwards,
-                 "%s, %u forwards (reference %u), %u ids%s%s", same ? "ids identical" : "ids differ", replay->forwards, forwards,
+    report_exact(replay->report, name, replay->label,
+                 same && !replay->mismatch && forwards == replay->forwards,
+                 "%s, %u forwards (reference %u), %u ids%s%s",
+                 same ? "ids identical" : "ids differ", replay->forwards, forwards,
                  replay->id_count, replay->why[0] != '\0' ? ": " : "", replay->why);
     if (!replay->random && replay->worst_confidence > CONFIDENCE_TOLERANCE) {
-        report_failed(replay->report, name, replay->label, "a confidence differs by %.3g of tolerance %.3g",
-                      replay->worst_confidence, CONFIDENCE_TOLERANCE);
+        report_failed(replay->report, name, replay->label,
+                      "a confidence differs by %.3g of tolerance %.3g", replay->worst_confidence,
+                      CONFIDENCE_TOLERANCE);
     }
 }
 
@@ -463,7 +502,11 @@ static void submit(struct replay *replay)
     const struct rmk_event group_up = {
         .kind = RMK_EVENT_GROUP_UP,
         .now_us = 1,
-        .group = {.group = 0, .epoch = 1, .slot_count = 1, .rows_max = UINT32_MAX, .step_rows_max = UINT32_MAX},
+        .group = {.group = 0,
+                  .epoch = 1,
+                  .slot_count = 1,
+                  .rows_max = UINT32_MAX,
+                  .step_rows_max = UINT32_MAX},
     };
     const struct rmk_event event = {.kind = RMK_EVENT_SUBMIT, .now_us = 2, .submit = &ask};
     feed(replay, &group_up);
@@ -482,10 +525,12 @@ void golden_run(struct report *report, const struct scene *scene, const json_t *
         .plan_timeout_us = UINT64_MAX / 4,
         .encode_timeout_us = UINT64_MAX / 4,
     };
-    struct replay replay = {.report = report, .scene = scene, .run = run, .steps = json_object_get(run, "steps")};
+    struct replay replay = {
+        .report = report, .scene = scene, .run = run, .steps = json_object_get(run, "steps")};
     const char *error = json_string_value(json_object_get(run, "error"));
 
-    (void)snprintf(replay.label, sizeof(replay.label), "run %s", json_string_value(json_object_get(run, "name")));
+    (void)snprintf(replay.label, sizeof(replay.label), "run %s",
+                   json_string_value(json_object_get(run, "name")));
     if (error != NULL) {
         report_raised(report, scene->name, replay.label, error);
         return;

@@ -1,4 +1,5 @@
-/* scenes/NAME: one model, messages and pictures, compared stage by stage from prompt ids to whole generations. */
+/* scenes/NAME: one model, messages and pictures, compared stage by stage from prompt ids to whole
+ * generations. */
 #include "tests/golden/tool/scene.h"
 
 #include <dirent.h>
@@ -13,19 +14,23 @@
 #include "tests/golden/tool/files.h"
 #include "worker/vision/encoder.h"
 
-/* Measured between independent fp32 programs (reference specification, section 11): embedding rows 4e-6 to 8e-6, logits up to
- * 1e-4 with a spread of about 20. A wrong kernel is off by 1e-2 and more. */
+/* Measured between independent fp32 programs (reference specification, section 11): embedding rows
+ * 4e-6 to 8e-6, logits up to 1e-4 with a spread of about 20. A wrong kernel is off by 1e-2 and
+ * more. */
 #define ROWS_TOLERANCE   1e-4
 #define LOGITS_TOLERANCE 5e-4
 
 enum { MESSAGES_MAX = 64, SUB_STRIDE = 61 };
 
-/* ---- prompts ---------------------------------------------------------------------------------------------------------- */
+/* ---- prompts
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 static bool equal_ids(const struct rmk_ids *ids, const json_t *want, struct rmk_why *why)
 {
     if (ids->count != json_array_size(want)) {
-        (void)rmk_fail(why, RMK_EINVAL, "%zu ids, reference %zu", ids->count, json_array_size(want));
+        (void)rmk_fail(why, RMK_EINVAL, "%zu ids, reference %zu", ids->count,
+                       json_array_size(want));
         return false;
     }
     for (size_t i = 0; i < ids->count; i++) {
@@ -46,13 +51,11 @@ static enum rmk_role role_of(const char *name)
     return strcmp(name, "assistant") == 0 ? RMK_ROLE_ASSISTANT : RMK_ROLE_USER;
 }
 
-static bool prompt_of_messages(const struct rmk_tokenizer *tokenizer,
-                               const json_t *messages,
-                               const json_t *prompt,
-                               const json_t *want,
-                               struct rmk_why *why)
+static bool prompt_of_messages(const struct rmk_tokenizer *tokenizer, const json_t *messages,
+                               const json_t *prompt, const json_t *want, struct rmk_why *why)
 {
-    static const struct rmk_chat_options official = {.parse_special = true, .parse_placeholders = true};
+    static const struct rmk_chat_options official = {.parse_special = true,
+                                                     .parse_placeholders = true};
     struct rmk_part parts[MESSAGES_MAX];
     struct rmk_message list[MESSAGES_MAX];
     struct rmk_ids ids = {0};
@@ -67,11 +70,13 @@ static bool prompt_of_messages(const struct rmk_tokenizer *tokenizer,
     for (size_t i = 0; i < count; i++) {
         const json_t *message = json_array_get(messages, i);
         const json_t *text = json_array_get(message, 1);
-        parts[i] = (struct rmk_part){.kind = RMK_PART_TEXT,
-                                     .text = rmk_bytes_of(json_string_value(text), json_string_length(text))};
-        list[i] = (struct rmk_message){.role = role_of(json_string_value(json_array_get(message, 0))),
-                                       .parts = &parts[i],
-                                       .part_count = json_is_string(text) ? 1 : 0};
+        parts[i] = (struct rmk_part){
+            .kind = RMK_PART_TEXT,
+            .text = rmk_bytes_of(json_string_value(text), json_string_length(text))};
+        list[i] =
+            (struct rmk_message){.role = role_of(json_string_value(json_array_get(message, 0))),
+                                 .parts = &parts[i],
+                                 .part_count = json_is_string(text) ? 1 : 0};
     }
     if (rmk_chat_encode(tokenizer, list, count, &official, &ids, &rendered, why) == RMK_OK) {
         good = equal_ids(&ids, want, why);
@@ -85,16 +90,14 @@ static bool prompt_of_messages(const struct rmk_tokenizer *tokenizer,
     return good;
 }
 
-bool golden_prompt(const struct rmk_tokenizer *tokenizer,
-                   const json_t *messages,
-                   const json_t *prompt,
-                   const json_t *want,
-                   struct rmk_why *why)
+bool golden_prompt(const struct rmk_tokenizer *tokenizer, const json_t *messages,
+                   const json_t *prompt, const json_t *want, struct rmk_why *why)
 {
     struct rmk_ids ids = {0};
 
-    bool good = rmk_chat_encode_prompt(tokenizer, rmk_bytes_of(json_string_value(prompt), json_string_length(prompt)), false,
-                                       &ids, why) == RMK_OK &&
+    bool good = rmk_chat_encode_prompt(
+                    tokenizer, rmk_bytes_of(json_string_value(prompt), json_string_length(prompt)),
+                    false, &ids, why) == RMK_OK &&
                 equal_ids(&ids, want, why);
     rmk_ids_deinit(&ids);
     if (good && json_is_array(messages)) {
@@ -103,7 +106,8 @@ bool golden_prompt(const struct rmk_tokenizer *tokenizer,
     return good;
 }
 
-/* ---- models: kept from scene to scene, as several share one -------------------------------------------------------- */
+/* ---- models: kept from scene to scene, as several share one
+ * -------------------------------------------------------- */
 
 struct model {
     char key[512];
@@ -127,11 +131,8 @@ static void model_close(struct model *model)
 
 enum { ROWS_MAX = 8192, READS_MAX = 2048 };
 
-static enum rmk_err model_open(struct model *model,
-                               const char *root,
-                               const json_t *scene,
-                               const struct settings *settings,
-                               struct rmk_why *why)
+static enum rmk_err model_open(struct model *model, const char *root, const json_t *scene,
+                               const struct settings *settings, struct rmk_why *why)
 {
     const char *name = json_string_value(json_object_get(scene, "model"));
     const json_t *overrides = json_object_get(scene, "config_overrides");
@@ -143,7 +144,8 @@ static enum rmk_err model_open(struct model *model,
     char path[1200];
     enum rmk_err err = RMK_OK;
 
-    (void)snprintf(key, sizeof(key), "%s/%s %s", root, name, overrides_text != NULL ? overrides_text : "");
+    (void)snprintf(key, sizeof(key), "%s/%s %s", root, name,
+                   overrides_text != NULL ? overrides_text : "");
     if (strcmp(key, model->key) == 0) {
         goto out;
     }
@@ -151,7 +153,8 @@ static enum rmk_err model_open(struct model *model,
     (void)snprintf(source, sizeof(source), "%s/models/%s", root, name);
     (void)snprintf(vision_dir, sizeof(vision_dir), "%s-siglip", source);
     RMK_TRY(model_folder(source, dir, why));
-    RMK_TRY(rmk_spec_read(dir, file_exists("%s/config.json", vision_dir) ? vision_dir : NULL, overrides_text, &model->spec, why));
+    RMK_TRY(rmk_spec_read(dir, file_exists("%s/config.json", vision_dir) ? vision_dir : NULL,
+                          overrides_text, &model->spec, why));
     (void)snprintf(path, sizeof(path), "%s/tokenizer.json", dir);
     RMK_TRY(rmk_tokenizer_create(path, &model->tokenizer, why));
     RMK_TRY(rmk_spec_bind_tokenizer(&model->spec, model->tokenizer, why));
@@ -165,9 +168,11 @@ static enum rmk_err model_open(struct model *model,
     };
     RMK_TRY(group_create(&group, &model->group, why));
     if (model->spec.vision.present) {
-        const struct rmk_device_options device = {.backend = settings->backend, .act = RMK_F32, .threads = 2, .plugin = settings->plugin};
+        const struct rmk_device_options device = {
+            .backend = settings->backend, .act = RMK_F32, .threads = 2, .plugin = settings->plugin};
         RMK_TRY(rmk_device_create(&device, &model->device, why));
-        const struct rmk_encoder_options encoder = {.spec = &model->spec, .device = model->device, .tile_batch = 4};
+        const struct rmk_encoder_options encoder = {
+            .spec = &model->spec, .device = model->device, .tile_batch = 4};
         RMK_TRY(rmk_encoder_create(&encoder, &model->encoder, why));
     }
     (void)snprintf(model->key, sizeof(model->key), "%s", key);
@@ -176,7 +181,9 @@ out:
     return err;
 }
 
-/* ---- pictures ------------------------------------------------------------------------------------------------------------ */
+/* ---- pictures
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 struct item {
     struct rmk_tiles tiles;
@@ -202,8 +209,12 @@ static enum rmk_image_mode mode_of(const char *how)
         const char *how;
         enum rmk_image_mode mode;
     } table[] = {
-        {"anyres", RMK_IMAGE_ANYRES},      {"pad_list", RMK_IMAGE_PAD},          {"pad_tensor", RMK_IMAGE_PAD_BARE},
-        {"square_list", RMK_IMAGE_SQUARE}, {"square_tensor", RMK_IMAGE_SQUARE_BARE}, {"video", RMK_IMAGE_VIDEO},
+        {"anyres", RMK_IMAGE_ANYRES},
+        {"pad_list", RMK_IMAGE_PAD},
+        {"pad_tensor", RMK_IMAGE_PAD_BARE},
+        {"square_list", RMK_IMAGE_SQUARE},
+        {"square_tensor", RMK_IMAGE_SQUARE_BARE},
+        {"video", RMK_IMAGE_VIDEO},
     };
 
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
@@ -214,7 +225,8 @@ static enum rmk_image_mode mode_of(const char *how)
     return RMK_IMAGE_AUTO;
 }
 
-static enum rmk_err read_blobs(const char *root, const json_t *files, struct rmk_bytes *blobs, struct rmk_why *why)
+static enum rmk_err read_blobs(const char *root, const json_t *files, struct rmk_bytes *blobs,
+                               struct rmk_why *why)
 {
     enum rmk_err err = RMK_OK;
 
@@ -222,7 +234,8 @@ static enum rmk_err read_blobs(const char *root, const json_t *files, struct rmk
         char path[2048];
         uint8_t *bytes = NULL;
         size_t size = 0;
-        (void)snprintf(path, sizeof(path), "%s/images/%s", root, json_string_value(json_array_get(files, i)));
+        (void)snprintf(path, sizeof(path), "%s/images/%s", root,
+                       json_string_value(json_array_get(files, i)));
         RMK_TRY(file_read(path, &bytes, &size, why));
         blobs[i] = rmk_bytes_of(bytes, size);
     }
@@ -230,10 +243,8 @@ out:
     return err;
 }
 
-static enum rmk_err tile_pictures(const char *root,
-                                  const json_t *scene,
-                                  const struct rmk_grid_spec *grid,
-                                  struct pictures *pictures,
+static enum rmk_err tile_pictures(const char *root, const json_t *scene,
+                                  const struct rmk_grid_spec *grid, struct pictures *pictures,
                                   struct rmk_why *why)
 {
     const json_t *files = json_object_get(scene, "images");
@@ -246,7 +257,8 @@ static enum rmk_err tile_pictures(const char *root,
     if (count == 0) {
         return RMK_OK;
     }
-    if (mode == RMK_IMAGE_AUTO || count > RMK_FRAMES_MAX || (mode != RMK_IMAGE_VIDEO && count > RMK_ITEMS_MAX)) {
+    if (mode == RMK_IMAGE_AUTO || count > RMK_FRAMES_MAX ||
+        (mode != RMK_IMAGE_VIDEO && count > RMK_ITEMS_MAX)) {
         return rmk_fail(why, RMK_EUNSUPPORTED, "%zu pictures as '%s'", count, how);
     }
     RMK_TRY(read_blobs(root, files, blobs, why));
@@ -285,9 +297,12 @@ static bool tiles_equal(const struct pictures *pictures, uint32_t tile, const ch
     return strcmp(text, want) == 0;
 }
 
-/* ---- tensors ----------------------------------------------------------------------------------------------------------------- */
+/* ---- tensors
+ * -----------------------------------------------------------------------------------------------------------------
+ */
 
-static const float *tensor_f32(const struct rmk_checkpoint *file, const char *name, uint64_t *out_rows, uint64_t *out_width)
+static const float *tensor_f32(const struct rmk_checkpoint *file, const char *name,
+                               uint64_t *out_rows, uint64_t *out_width)
 {
     const struct rmk_tensor *tensor = rmk_checkpoint_find(file, name);
 
@@ -299,13 +314,10 @@ static const float *tensor_f32(const struct rmk_checkpoint *file, const char *na
     return tensor->data;
 }
 
-/* Rows [count, width] against tensor `name`, or every 61st of them against `name`_sub when only that is recorded. */
-static void compare_rows(struct report *report,
-                         const char *scene,
-                         const char *name,
-                         const struct rmk_checkpoint *file,
-                         const float *rows,
-                         uint64_t count,
+/* Rows [count, width] against tensor `name`, or every 61st of them against `name`_sub when only
+ * that is recorded. */
+static void compare_rows(struct report *report, const char *scene, const char *name,
+                         const struct rmk_checkpoint *file, const float *rows, uint64_t count,
                          uint64_t width)
 {
     char sub[64];
@@ -331,8 +343,9 @@ static void compare_rows(struct report *report,
         count = taken;
     }
     if (want_rows != count || want_width != width) {
-        report_failed(report, scene, name, "%llu x %llu, reference %llu x %llu", (unsigned long long)count,
-                      (unsigned long long)width, (unsigned long long)want_rows, (unsigned long long)want_width);
+        report_failed(report, scene, name, "%llu x %llu, reference %llu x %llu",
+                      (unsigned long long)count, (unsigned long long)width,
+                      (unsigned long long)want_rows, (unsigned long long)want_width);
     } else {
         (void)report_floats(report, scene, name, rows, want, count * width, ROWS_TOLERANCE);
     }
@@ -340,11 +353,8 @@ static void compare_rows(struct report *report,
 }
 
 /* Encode every item and compare tower and projector over all tiles in order. */
-static enum rmk_err encode_pictures(struct report *report,
-                                    const char *name,
-                                    struct model *model,
-                                    struct pictures *pictures,
-                                    const struct rmk_checkpoint *file,
+static enum rmk_err encode_pictures(struct report *report, const char *name, struct model *model,
+                                    struct pictures *pictures, const struct rmk_checkpoint *file,
                                     struct rmk_why *why)
 {
     const uint64_t patches = (uint64_t)model->spec.vision.side * model->spec.vision.side;
@@ -366,7 +376,8 @@ static enum rmk_err encode_pictures(struct report *report,
         struct item *item = &pictures->items[i];
         item->features = malloc(((size_t)item->tiles.grid.rows * width + 1) * sizeof(float));
         rmk_assert(item->features != NULL);
-        RMK_TRY(rmk_encoder_encode(model->encoder, &item->tiles, item->features, tower + begun * patches * tower_width,
+        RMK_TRY(rmk_encoder_encode(model->encoder, &item->tiles, item->features,
+                                   tower + begun * patches * tower_width,
                                    projected + begun * patches * width, why));
         begun += item->tiles.grid.tile_count;
     }
@@ -380,9 +391,11 @@ out:
     return err;
 }
 
-/* ---- the prompt as the runner takes it, with the reference's quirks ------------------------------------------------ */
+/* ---- the prompt as the runner takes it, with the reference's quirks
+ * ------------------------------------------------ */
 
-/* Which item stands at placeholder `index`: the last is reused once, as the reference does (section 7). */
+/* Which item stands at placeholder `index`: the last is reused once, as the reference does (section
+ * 7). */
 static const struct item *item_at(const struct pictures *pictures, uint32_t index)
 {
     if (pictures->count == 0 || index > pictures->count) {
@@ -391,7 +404,8 @@ static const struct item *item_at(const struct pictures *pictures, uint32_t inde
     return &pictures->items[index < pictures->count ? index : pictures->count - 1];
 }
 
-static enum rmk_err lay_out(struct scene *scene, const int32_t *ids, size_t count, const struct pictures *pictures, struct rmk_why *why)
+static enum rmk_err lay_out(struct scene *scene, const int32_t *ids, size_t count,
+                            const struct pictures *pictures, struct rmk_why *why)
 {
     const uint32_t rows_max = scene->spec->text.prompt_rows_max;
     uint32_t placeholder = 0;
@@ -427,7 +441,8 @@ static enum rmk_err lay_out(struct scene *scene, const int32_t *ids, size_t coun
     return RMK_OK;
 }
 
-/* ---- embedding and logits -------------------------------------------------------------------------------------------- */
+/* ---- embedding and logits
+ * -------------------------------------------------------------------------------------------- */
 
 struct probe {
     const struct scene *scene;
@@ -438,7 +453,8 @@ struct probe {
     float *logits;
 };
 
-static enum rmk_err run_probe(struct rmk_runner *runner, uint32_t rank, void *context, struct rmk_why *why)
+static enum rmk_err run_probe(struct rmk_runner *runner, uint32_t rank, void *context,
+                              struct rmk_why *why)
 {
     const struct probe *probe = context;
     const struct scene *scene = probe->scene;
@@ -468,23 +484,27 @@ out:
     return err;
 }
 
-static void compare_logits(struct report *report, struct scene *scene, const struct rmk_checkpoint *file)
+static void compare_logits(struct report *report, struct scene *scene,
+                           const struct rmk_checkpoint *file)
 {
     const struct rmk_tensor *rows = rmk_checkpoint_find(file, "logits_rows");
     const struct rmk_tensor *want = rmk_checkpoint_find(file, "logits_fp32");
     const uint32_t vocab = scene->spec->text.vocab;
-    const uint64_t columns = (uint64_t)json_integer_value(json_object_get(scene->json, "logit_columns"));
+    const uint64_t columns =
+        (uint64_t)json_integer_value(json_object_get(scene->json, "logit_columns"));
     struct rmk_why why = {0};
 
-    if (rows == NULL || want == NULL || rows->dtype != RMK_I64 || want->dtype != RMK_F32 || columns != vocab ||
-        want->bytes != rows->shape[0] * vocab * sizeof(float)) {
-        report_failed(report, scene->name, "logits", "recorded tensors do not fit %u columns", vocab);
+    if (rows == NULL || want == NULL || rows->dtype != RMK_I64 || want->dtype != RMK_F32 ||
+        columns != vocab || want->bytes != rows->shape[0] * vocab * sizeof(float)) {
+        report_failed(report, scene->name, "logits", "recorded tensors do not fit %u columns",
+                      vocab);
         return;
     }
     const uint32_t count = (uint32_t)rows->shape[0];
     uint32_t *positions = calloc(count, sizeof(*positions));
     float *logits = malloc((size_t)count * vocab * sizeof(float));
-    float *embeddings = malloc(((size_t)scene->prompt_rows * scene->spec->text.width + 1) * sizeof(float));
+    float *embeddings =
+        malloc(((size_t)scene->prompt_rows * scene->spec->text.width + 1) * sizeof(float));
     rmk_assert(positions != NULL && logits != NULL && embeddings != NULL);
     for (uint32_t i = 0; i < count; i++) {
         positions[i] = (uint32_t)((const int64_t *)rows->data)[i];
@@ -500,17 +520,22 @@ static void compare_logits(struct report *report, struct scene *scene, const str
     if (group_run(scene->group, run_probe, &probe, &why) != RMK_OK) {
         report_failed(report, scene->name, "logits", "%s", why.text);
     } else {
-        compare_rows(report, scene->name, "prompt_embeds", file, embeddings, scene->prompt_rows, scene->spec->text.width);
-        (void)report_floats(report, scene->name, "logits", logits, want->data, (size_t)count * vocab, LOGITS_TOLERANCE);
+        compare_rows(report, scene->name, "prompt_embeds", file, embeddings, scene->prompt_rows,
+                     scene->spec->text.width);
+        (void)report_floats(report, scene->name, "logits", logits, want->data,
+                            (size_t)count * vocab, LOGITS_TOLERANCE);
     }
     free(positions);
     free(logits);
     free(embeddings);
 }
 
-/* ---- one scene --------------------------------------------------------------------------------------------------------------- */
+/* ---- one scene
+ * ---------------------------------------------------------------------------------------------------------------
+ */
 
-static void check_grids(struct report *report, const char *name, const json_t *json, const struct pictures *pictures)
+static void check_grids(struct report *report, const char *name, const json_t *json,
+                        const struct pictures *pictures)
 {
     const json_t *grids = json_object_get(json, "grids_wh");
     bool same = json_array_size(grids) == pictures->count;
@@ -520,17 +545,16 @@ static void check_grids(struct report *report, const char *name, const json_t *j
     }
     for (uint32_t i = 0; same && i < pictures->count; i++) {
         const json_t *pair = json_array_get(grids, i);
-        same = json_integer_value(json_array_get(pair, 0)) == pictures->items[i].tiles.grid.grid_width &&
-               json_integer_value(json_array_get(pair, 1)) == pictures->items[i].tiles.grid.grid_height;
+        same = json_integer_value(json_array_get(pair, 0)) ==
+                   pictures->items[i].tiles.grid.grid_width &&
+               json_integer_value(json_array_get(pair, 1)) ==
+                   pictures->items[i].tiles.grid.grid_height;
     }
     report_exact(report, name, "grids", same, "%u pictures", pictures->count);
 }
 
-static void run_scene(struct report *report,
-                      const char *root,
-                      const char *name,
-                      const struct settings *settings,
-                      struct model *model)
+static void run_scene(struct report *report, const char *root, const char *name,
+                      const struct settings *settings, struct model *model)
 {
     struct rmk_why why = {0};
     struct scene scene = {.name = name};
@@ -553,15 +577,18 @@ static void run_scene(struct report *report,
     scene.group = model->group;
     const json_t *want_ids = json_object_get(json, "prompt_ids");
     why.text[0] = '\0';
-    bool same = golden_prompt(model->tokenizer, json_object_get(json, "messages"), json_object_get(json, "prompt"), want_ids, &why);
-    report_exact(report, name, "prompt ids", same, "%zu ids %s", json_array_size(want_ids), why.text);
+    bool same = golden_prompt(model->tokenizer, json_object_get(json, "messages"),
+                              json_object_get(json, "prompt"), want_ids, &why);
+    report_exact(report, name, "prompt ids", same, "%zu ids %s", json_array_size(want_ids),
+                 why.text);
     if (tile_pictures(root, json, &model->spec.grid, &pictures, &why) != RMK_OK) {
         report_failed(report, name, "tiles", "%s", why.text);
         goto out;
     }
     if (pictures.count > 0) {
         report_exact(report, name, "tiles",
-                     tiles_equal(&pictures, model->spec.vision.tile, json_string_value(json_object_get(json, "tiles_u8_sha256"))),
+                     tiles_equal(&pictures, model->spec.vision.tile,
+                                 json_string_value(json_object_get(json, "tiles_u8_sha256"))),
                      "%u items", pictures.count);
         check_grids(report, name, json, &pictures);
     }
@@ -579,7 +606,8 @@ static void run_scene(struct report *report,
         goto out;
     }
     const uint32_t want_rows = (uint32_t)json_integer_value(json_object_get(json, "prompt_rows"));
-    report_exact(report, name, "prompt rows", scene.prompt_rows == want_rows, "%u, reference %u", scene.prompt_rows, want_rows);
+    report_exact(report, name, "prompt rows", scene.prompt_rows == want_rows, "%u, reference %u",
+                 scene.prompt_rows, want_rows);
     if (scene.prompt_rows != want_rows) {
         goto out;
     }
@@ -609,7 +637,8 @@ void cases_scenes(struct report *report, const char *root, const struct settings
     char path[1024];
 
     (void)snprintf(path, sizeof(path), "%s/scenes", root);
-    int count = scandir(path, &entries, visible, alphasort); /* sorted: scenes of one model follow each other */
+    int count = scandir(path, &entries, visible,
+                        alphasort); /* sorted: scenes of one model follow each other */
     for (int i = 0; i < count; i++) {
         if (settings->only == NULL || strstr(entries[i]->d_name, settings->only) != NULL) {
             run_scene(report, root, entries[i]->d_name, settings, &model);

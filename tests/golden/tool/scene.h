@@ -12,12 +12,10 @@
 #include "tests/golden/tool/cases.h"
 #include "tests/golden/tool/group.h"
 
-/* True when the messages (or, where there are none, the prompt) give exactly these ids, and the messages this prompt. */
-bool golden_prompt(const struct rmk_tokenizer *tokenizer,
-                   const json_t *messages,
-                   const json_t *prompt,
-                   const json_t *ids,
-                   struct rmk_why *why);
+/* True when the messages (or, where there are none, the prompt) give exactly these ids, and the
+ * messages this prompt. */
+bool golden_prompt(const struct rmk_tokenizer *tokenizer, const json_t *messages,
+                   const json_t *prompt, const json_t *ids, struct rmk_why *why);
 
 /* A scene that is loaded: its prompt's pieces as the runner takes them. */
 struct scene {

@@ -1,4 +1,5 @@
-/* tables/: grid arithmetic, quota schedule, and single operations through the backend's op table. */
+/* tables/: grid arithmetic, quota schedule, and single operations through the backend's op table.
+ */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,12 +26,13 @@ static bool grid_row_matches(const struct rmk_grid_spec *spec, const json_t *row
     if (rmk_grid_plan(spec, size, RMK_IMAGE_ANYRES, 1, 1, &grid, NULL) != RMK_OK) {
         return false;
     }
-    bool same = grid.resolution.width == u32(row, "res_w") && grid.resolution.height == u32(row, "res_h") &&
-                grid.grid_width == u32(row, "grid_w") && grid.grid_height == u32(row, "grid_h") &&
-                grid.unpadded.width == u32(row, "unpad_w") && grid.unpadded.height == u32(row, "unpad_h") &&
-                grid.map.width == u32(row, "out_w") && grid.map.height == u32(row, "out_h") &&
-                grid.rows == u32(row, "image_rows") &&
-                grid.times == json_number_value(json_object_get(row, "times"));
+    bool same =
+        grid.resolution.width == u32(row, "res_w") && grid.resolution.height == u32(row, "res_h") &&
+        grid.grid_width == u32(row, "grid_w") && grid.grid_height == u32(row, "grid_h") &&
+        grid.unpadded.width == u32(row, "unpad_w") && grid.unpadded.height == u32(row, "unpad_h") &&
+        grid.map.width == u32(row, "out_w") && grid.map.height == u32(row, "out_h") &&
+        grid.rows == u32(row, "image_rows") &&
+        grid.times == json_number_value(json_object_get(row, "times"));
     if (json_is_array(box)) {
         same = same && json_integer_value(json_array_get(box, 0)) == grid.paste_x &&
                json_integer_value(json_array_get(box, 1)) == grid.paste_y;
@@ -40,8 +42,12 @@ static bool grid_row_matches(const struct rmk_grid_spec *spec, const json_t *row
 
 static void run_grid(struct report *report, const json_t *rows)
 {
-    struct rmk_grid_spec spec = {
-        .tile = 384, .patch = 14, .side = 27, .max_factor = 4, .aspect = RMK_IMAGE_ANYRES, .merge = RMK_MERGE_SPATIAL_UNPAD};
+    struct rmk_grid_spec spec = {.tile = 384,
+                                 .patch = 14,
+                                 .side = 27,
+                                 .max_factor = 4,
+                                 .aspect = RMK_IMAGE_ANYRES,
+                                 .merge = RMK_MERGE_SPATIAL_UNPAD};
     size_t good = 0;
 
     if (rmk_grid_parse_pinpoints("(1x1),...,(6x6)", &spec, NULL) != RMK_OK) {
@@ -51,8 +57,8 @@ static void run_grid(struct report *report, const json_t *rows)
     for (size_t i = 0; i < json_array_size(rows); i++) {
         good += grid_row_matches(&spec, json_array_get(rows, i));
     }
-    report_exact(report, "tables/grid384", "geometry", good > 0 && good == json_array_size(rows), "%zu of %zu sizes identical",
-                 good, json_array_size(rows));
+    report_exact(report, "tables/grid384", "geometry", good > 0 && good == json_array_size(rows),
+                 "%zu of %zu sizes identical", good, json_array_size(rows));
 }
 
 static void run_schedule(struct report *report, const json_t *rows)
@@ -69,11 +75,12 @@ static void run_schedule(struct report *report, const json_t *rows)
         }
         good += same;
     }
-    report_exact(report, "tables/schedule", "quota", good > 0 && good == json_array_size(rows), "%zu of %zu schedules identical",
-                 good, json_array_size(rows));
+    report_exact(report, "tables/schedule", "quota", good > 0 && good == json_array_size(rows),
+                 "%zu of %zu schedules identical", good, json_array_size(rows));
 }
 
-/* ---- single operations ------------------------------------------------------------------------------------------- */
+/* ---- single operations
+ * ------------------------------------------------------------------------------------------- */
 
 static const float *floats(const struct rmk_checkpoint *file, const char *name, size_t *out_count)
 {
@@ -87,7 +94,8 @@ static const float *floats(const struct rmk_checkpoint *file, const char *name, 
 }
 
 /* Channel-first [1, 3, h, w] of the file against our channel-last maps. */
-static void run_bilinear(struct report *report, struct rmk_device *device, const struct rmk_checkpoint *file, const json_t *entry)
+static void run_bilinear(struct report *report, struct rmk_device *device,
+                         const struct rmk_checkpoint *file, const json_t *entry)
 {
     const uint32_t h = u32(entry, "h");
     const uint32_t w = u32(entry, "w");
@@ -113,15 +121,17 @@ static void run_bilinear(struct report *report, struct rmk_device *device, const
             in[i * 3 + c] = input[c * h * w + i];
         }
     }
-    enum rmk_err err = device->ops->bilinear(device, in, h, w, (uint64_t)w * 3, out, oh, ow, (uint64_t)ow * 3, 3);
+    enum rmk_err err =
+        device->ops->bilinear(device, in, h, w, (uint64_t)w * 3, out, oh, ow, (uint64_t)ow * 3, 3);
     for (size_t c = 0; c < 3; c++) {
         for (size_t i = 0; i < (size_t)oh * ow; i++) {
             planar[c * oh * ow + i] = out[i * 3 + c];
         }
     }
     if (err == RMK_OK) {
-        /* The reference computes source coordinates in fp32: near 25 a unit in the last place is 2e-6, and a fraction off by
-         * that much moves a mean of values 3 apart by 6e-6 (seen: 4.8e-6). A wrong neighbour is off by 1e-1. */
+        /* The reference computes source coordinates in fp32: near 25 a unit in the last place is
+         * 2e-6, and a fraction off by that much moves a mean of values 3 apart by 6e-6
+         * (seen: 4.8e-6). A wrong neighbour is off by 1e-1. */
         (void)report_floats(report, "tables/ops", name, planar, want, (size_t)oh * ow * 3, 1e-5);
     } else {
         report_failed(report, "tables/ops", name, "the device failed");
@@ -131,11 +141,8 @@ static void run_bilinear(struct report *report, struct rmk_device *device, const
     free(planar);
 }
 
-static void run_gelu(struct report *report,
-                     struct rmk_device *device,
-                     const struct rmk_checkpoint *file,
-                     const char *name,
-                     enum rmk_gelu kind)
+static void run_gelu(struct report *report, struct rmk_device *device,
+                     const struct rmk_checkpoint *file, const char *name, enum rmk_gelu kind)
 {
     size_t count = 0;
     const float *input = floats(file, "act_in", &count);
@@ -154,7 +161,8 @@ static void run_gelu(struct report *report,
     free(x);
 }
 
-static void run_silu(struct report *report, struct rmk_device *device, const struct rmk_checkpoint *file)
+static void run_silu(struct report *report, struct rmk_device *device,
+                     const struct rmk_checkpoint *file)
 {
     size_t count = 0;
     const float *input = floats(file, "act_in", &count);
@@ -172,12 +180,14 @@ static void run_silu(struct report *report, struct rmk_device *device, const str
         gate_up[count + i] = 1.0f;
     }
     (void)device->ops->swiglu(device, gate_up, y, 1, (uint32_t)count);
-    (void)report_floats(report, "tables/ops", "silu", y, want, count, 1e-5); /* exp to about 1e-6 relative */
+    (void)report_floats(report, "tables/ops", "silu", y, want, count,
+                        1e-5); /* exp to about 1e-6 relative */
     free(gate_up);
     free(y);
 }
 
-static void run_rmsnorm(struct report *report, struct rmk_device *device, const struct rmk_checkpoint *file)
+static void run_rmsnorm(struct report *report, struct rmk_device *device,
+                        const struct rmk_checkpoint *file)
 {
     size_t count = 0;
     size_t width = 0;
@@ -193,13 +203,16 @@ static void run_rmsnorm(struct report *report, struct rmk_device *device, const 
     float *y = malloc(count * sizeof(float));
     rmk_assert(x != NULL && y != NULL);
     memcpy(x, input, count * sizeof(float));
-    (void)device->ops->rmsnorm(device, x, NULL, weight, 1e-5f, y, (uint32_t)(count / width), (uint32_t)width);
-    (void)report_floats(report, "tables/ops", "rms", y, want, count, 1e-5); /* the mean's order of summation */
+    (void)device->ops->rmsnorm(device, x, NULL, weight, 1e-5f, y, (uint32_t)(count / width),
+                               (uint32_t)width);
+    (void)report_floats(report, "tables/ops", "rms", y, want, count,
+                        1e-5); /* the mean's order of summation */
     free(x);
     free(y);
 }
 
-static void run_rope(struct report *report, const struct rmk_checkpoint *file, double theta, uint32_t head_width)
+static void run_rope(struct report *report, const struct rmk_checkpoint *file, double theta,
+                     uint32_t head_width)
 {
     const struct rmk_tensor *positions = rmk_checkpoint_find(file, "rope_positions");
     char name[64];
@@ -229,11 +242,13 @@ static void run_rope(struct report *report, const struct rmk_checkpoint *file, d
     for (uint64_t i = 0; i < positions->shape[0]; i++) {
         for (uint32_t k = 0; k < half; k++) {
             /* Angles are bit-exact; cos and sin of another libm may differ in the last place. */
-            good = good && fabsf(cos_table[(size_t)at[i] * half + k] - want_cos[i * half + k]) <= 1.2e-7f &&
+            good = good &&
+                   fabsf(cos_table[(size_t)at[i] * half + k] - want_cos[i * half + k]) <= 1.2e-7f &&
                    fabsf(sin_table[(size_t)at[i] * half + k] - want_sin[i * half + k]) <= 1.2e-7f;
         }
     }
-    report_exact(report, "tables/ops", name, good, "%llu positions within one unit in the last place",
+    report_exact(report, "tables/ops", name, good,
+                 "%llu positions within one unit in the last place",
                  (unsigned long long)positions->shape[0]);
     free(cos_table);
     free(sin_table);
@@ -242,7 +257,8 @@ static void run_rope(struct report *report, const struct rmk_checkpoint *file, d
 
 static void run_ops(struct report *report, const char *root, const struct settings *settings)
 {
-    const struct rmk_device_options options = {.backend = settings->backend, .act = RMK_F32, .threads = 1, .plugin = settings->plugin};
+    const struct rmk_device_options options = {
+        .backend = settings->backend, .act = RMK_F32, .threads = 1, .plugin = settings->plugin};
     struct rmk_checkpoint *file = NULL;
     struct rmk_device *device = NULL;
     struct rmk_why why = {0};

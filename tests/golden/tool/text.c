@@ -1,4 +1,5 @@
-/* text/: encode_*.json, decode_*.json, prompts_*.json, each `_small` (tokenizer of the first model that fits) or `_large`. */
+/* text/: encode_*.json, decode_*.json, prompts_*.json, each `_small` (tokenizer of the first model
+ * that fits) or `_large`. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,8 @@ static bool same_ids(const struct rmk_ids *ids, const json_t *want)
 
 static bool same_text(const char *text, size_t size, const json_t *want)
 {
-    return json_is_string(want) && json_string_length(want) == size && memcmp(json_string_value(want), text, size) == 0;
+    return json_is_string(want) && json_string_length(want) == size &&
+           memcmp(json_string_value(want), text, size) == 0;
 }
 
 static bool encodes(const struct rmk_tokenizer *tokenizer, const json_t *item, struct rmk_why *why)
@@ -32,14 +34,16 @@ static bool encodes(const struct rmk_tokenizer *tokenizer, const json_t *item, s
     const json_t *text = json_object_get(item, "text");
     struct rmk_ids ids = {0};
 
-    bool good = rmk_tokenizer_encode(tokenizer, rmk_bytes_of(json_string_value(text), json_string_length(text)),
-                                     RMK_SPECIAL_PARSE, &ids, why) == RMK_OK &&
+    bool good = rmk_tokenizer_encode(
+                    tokenizer, rmk_bytes_of(json_string_value(text), json_string_length(text)),
+                    RMK_SPECIAL_PARSE, &ids, why) == RMK_OK &&
                 same_ids(&ids, json_object_get(item, "ids"));
     rmk_ids_deinit(&ids);
     return good;
 }
 
-static bool decodes_to(const struct rmk_tokenizer *tokenizer, const json_t *ids, bool skip, const json_t *want, struct rmk_why *why)
+static bool decodes_to(const struct rmk_tokenizer *tokenizer, const json_t *ids, bool skip,
+                       const json_t *want, struct rmk_why *why)
 {
     size_t count = json_array_size(ids);
     int32_t *items = calloc(count + 1, sizeof(*items));
@@ -57,15 +61,18 @@ static bool decodes_to(const struct rmk_tokenizer *tokenizer, const json_t *ids,
     return good;
 }
 
-static bool encode_case(const struct rmk_tokenizer *tokenizer, const json_t *item, struct rmk_why *why)
+static bool encode_case(const struct rmk_tokenizer *tokenizer, const json_t *item,
+                        struct rmk_why *why)
 {
     const json_t *ids = json_object_get(item, "ids");
 
-    return encodes(tokenizer, item, why) && decodes_to(tokenizer, ids, false, json_object_get(item, "decoded"), why) &&
+    return encodes(tokenizer, item, why) &&
+           decodes_to(tokenizer, ids, false, json_object_get(item, "decoded"), why) &&
            decodes_to(tokenizer, ids, true, json_object_get(item, "decoded_skip_special"), why);
 }
 
-static bool decode_case(const struct rmk_tokenizer *tokenizer, const json_t *item, struct rmk_why *why)
+static bool decode_case(const struct rmk_tokenizer *tokenizer, const json_t *item,
+                        struct rmk_why *why)
 {
     const json_t *ids = json_object_get(item, "ids");
 
@@ -73,15 +80,14 @@ static bool decode_case(const struct rmk_tokenizer *tokenizer, const json_t *ite
            decodes_to(tokenizer, ids, true, json_object_get(item, "skip_special"), why);
 }
 
-static bool prompt_case(const struct rmk_tokenizer *tokenizer, const json_t *item, struct rmk_why *why)
+static bool prompt_case(const struct rmk_tokenizer *tokenizer, const json_t *item,
+                        struct rmk_why *why)
 {
-    return golden_prompt(tokenizer, json_object_get(item, "messages"), json_object_get(item, "prompt"),
-                         json_object_get(item, "ids"), why);
+    return golden_prompt(tokenizer, json_object_get(item, "messages"),
+                         json_object_get(item, "prompt"), json_object_get(item, "ids"), why);
 }
 
-static void run_file(struct report *report,
-                     const char *root,
-                     const char *name,
+static void run_file(struct report *report, const char *root, const char *name,
                      const struct rmk_tokenizer *tokenizer,
                      bool (*check)(const struct rmk_tokenizer *, const json_t *, struct rmk_why *))
 {
@@ -105,13 +111,15 @@ static void run_file(struct report *report,
     if (first_bad == SIZE_MAX) {
         report_exact(report, label, "ids and text", good > 0, "%zu cases identical", good);
     } else {
-        report_failed(report, label, "ids and text", "%zu of %zu identical; the first that is not: %zu %s", good,
+        report_failed(report, label, "ids and text",
+                      "%zu of %zu identical; the first that is not: %zu %s", good,
                       json_array_size(cases), first_bad, why.text);
     }
     json_decref(cases);
 }
 
-static void run_size(struct report *report, const char *root, const char *size, const char *tokenizer_path)
+static void run_size(struct report *report, const char *root, const char *size,
+                     const char *tokenizer_path)
 {
     static const struct {
         const char *kind;

@@ -161,8 +161,8 @@ static void a_header_length_that_lies_is_refused(void **state)
     char sentence[80];
 
     (void)state;
-    (void)snprintf(sentence, sizeof(sentence), "header is %zu bytes, file has %zu", strlen(TWO) + 15,
-                   8 + strlen(TWO) + 14);
+    (void)snprintf(sentence, sizeof(sentence), "header is %zu bytes, file has %zu",
+                   strlen(TWO) + 15, 8 + strlen(TWO) + 14);
     write_claiming("bad", TWO, strlen(TWO) + 15, 14);
     refuses_file("bad", RMK_ECORRUPT, sentence);
     write_claiming("bad", TWO, UINT64_MAX, 14);

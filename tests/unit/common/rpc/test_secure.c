@@ -38,7 +38,8 @@ static void a_file_that_is_not_there_is_named_and_nothing_is_kept(void **state)
     struct rmk_why why = {0};
 
     (void)state;
-    assert_int_equal(rmk_secure_load(&files, "0.0.0.0:1", false, false, &options, &why), RMK_ENOTFOUND);
+    assert_int_equal(rmk_secure_load(&files, "0.0.0.0:1", false, false, &options, &why),
+                     RMK_ENOTFOUND);
     assert_non_null(strstr(why.text, "no/such/key.pem"));
     assert_null(options.tls_cert);
 }

@@ -41,7 +41,8 @@ static struct rmk_feature_cache *cache_of_rows(uint32_t rows)
 {
     struct rmk_feature_cache *cache = NULL;
 
-    assert_int_equal(rmk_feature_cache_create((uint64_t)rows * WIDTH * sizeof(float), &cache, NULL), RMK_OK);
+    assert_int_equal(rmk_feature_cache_create((uint64_t)rows * WIDTH * sizeof(float), &cache, NULL),
+                     RMK_OK);
     return cache;
 }
 

@@ -15,11 +15,15 @@
 
 enum { RANKS = 2, PROMPT = 3, GEN = 4, FEATURE_ROWS = 2, SLOTS = 2, ROWS_MAX = 64 };
 
-static const struct rmk_plan_limits limits = {
-    .slot_count = SLOTS, .rows_max = ROWS_MAX, .step_rows_max = 2 * ROWS_MAX, .reads_max = 64, .vocab = 51,
-    .kv_rows_max = 2 * ROWS_MAX};
+static const struct rmk_plan_limits limits = {.slot_count = SLOTS,
+                                              .rows_max = ROWS_MAX,
+                                              .step_rows_max = 2 * ROWS_MAX,
+                                              .reads_max = 64,
+                                              .vocab = 51,
+                                              .kv_rows_max = 2 * ROWS_MAX};
 
-/* ---- a plan as it comes off the wire ---------------------------------------------------------------------------------- */
+/* ---- a plan as it comes off the wire
+ * ---------------------------------------------------------------------------------- */
 
 static uint32_t *numbers(const uint32_t *values, size_t count)
 {
@@ -30,8 +34,8 @@ static uint32_t *numbers(const uint32_t *values, size_t count)
     return copy;
 }
 
-/* Opens slot 0 with two ids, and FEATURE_ROWS rows of features when asked; reads the first two masks. Allocated piece by
- * piece, since it is freed as an unpacked message. */
+/* Opens slot 0 with two ids, and FEATURE_ROWS rows of features when asked; reads the first two
+ * masks. Allocated piece by piece, since it is freed as an unpacked message. */
 static Remask__Cluster__V1__CoordinatorMessage *make_plan(bool features)
 {
     Remask__Cluster__V1__CoordinatorMessage *message = malloc(sizeof(*message));
@@ -85,7 +89,8 @@ static Remask__Cluster__V1__CoordinatorMessage *make_plan(bool features)
     return message;
 }
 
-/* The request's first plan keeps keys and values of every row; a later one is a window against them. */
+/* The request's first plan keeps keys and values of every row; a later one is a window against
+ * them. */
 static void keep_or_go_on(Remask__Cluster__V1__CoordinatorMessage *message, bool first)
 {
     Remask__Cluster__V1__StepPlan *plan = message->step_plan;
@@ -102,16 +107,18 @@ static void keep_or_go_on(Remask__Cluster__V1__CoordinatorMessage *message, bool
     }
 }
 
-/* ---- two ranks ------------------------------------------------------------------------------------------------------------ */
+/* ---- two ranks
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 struct rank {
     pthread_t thread;
     uint32_t number;
     uint64_t hash;
-    bool features;        /* the plan wants them */
-    bool has_features;    /* rank 0 has them */
-    bool windows;         /* the first plan keeps, the others are windows of the same request */
-    unsigned plans;       /* how often to run it */
+    bool features;     /* the plan wants them */
+    bool has_features; /* rank 0 has them */
+    bool windows;      /* the first plan keeps, the others are windows of the same request */
+    unsigned plans;    /* how often to run it */
     /* what came of the last */
     enum rmk_err err;
     struct rmk_why why;
@@ -169,17 +176,30 @@ static void *rank_main(void *context)
 {
     struct rank *rank = context;
     const struct rmk_spec spec = dummy_spec();
-    const struct rmk_device_options device_options = {.backend = "ref", .act = RMK_F32, .threads = 1};
-    const struct rmk_comm_options comm_options = {.kind = "cpu", .rank = rank->number, .size = RANKS, .epoch = 1,
-                                                  .message_bytes_max = 1 << 16, .form_timeout_ms = 10000};
+    const struct rmk_device_options device_options = {
+        .backend = "ref", .act = RMK_F32, .threads = 1};
+    const struct rmk_comm_options comm_options = {.kind = "cpu",
+                                                  .rank = rank->number,
+                                                  .size = RANKS,
+                                                  .epoch = 1,
+                                                  .message_bytes_max = 1 << 16,
+                                                  .form_timeout_ms = 10000};
     struct rmk_device *device = NULL;
     struct rmk_runner *runner = NULL;
     struct rmk_comm *comm = NULL;
 
     rank->err = rmk_device_create(&device_options, &device, &rank->why);
-    const struct rmk_runner_options options = {.spec = &spec, .device = device, .rank = rank->number, .size = RANKS,
-                                               .slot_count = SLOTS, .rows_max = ROWS_MAX, .step_rows_max = 2 * ROWS_MAX,
-                                               .reads_max = 64, .kv_rows_max = 2 * ROWS_MAX, .load_dummy = true, .dummy_seed = DUMMY_SEED};
+    const struct rmk_runner_options options = {.spec = &spec,
+                                               .device = device,
+                                               .rank = rank->number,
+                                               .size = RANKS,
+                                               .slot_count = SLOTS,
+                                               .rows_max = ROWS_MAX,
+                                               .step_rows_max = 2 * ROWS_MAX,
+                                               .reads_max = 64,
+                                               .kv_rows_max = 2 * ROWS_MAX,
+                                               .load_dummy = true,
+                                               .dummy_seed = DUMMY_SEED};
     if (rank->err == RMK_OK) {
         rank->err = rmk_runner_create(&options, &runner, &rank->why);
     }
@@ -212,11 +232,14 @@ static void run_ranks(struct rank ranks[RANKS])
     }
 }
 
-/* ---- tests -------------------------------------------------------------------------------------------------------------------- */
+/* ---- tests
+ * --------------------------------------------------------------------------------------------------------------------
+ */
 
 static void rank_0_answers_with_one_guess_per_read(void **state)
 {
-    struct rank ranks[RANKS] = {{.hash = 9, .features = true, .has_features = true}, {.hash = 9, .features = true}};
+    struct rank ranks[RANKS] = {{.hash = 9, .features = true, .has_features = true},
+                                {.hash = 9, .features = true}};
 
     (void)state;
     run_ranks(ranks);
@@ -231,7 +254,8 @@ static void rank_0_answers_with_one_guess_per_read(void **state)
 static void missing_features_refuse_the_plan_on_every_rank_and_the_group_lives(void **state)
 {
     /* Twice: were one rank left waiting in a collective, the second plan would never end. */
-    struct rank ranks[RANKS] = {{.hash = 9, .features = true, .plans = 2}, {.hash = 9, .features = true, .plans = 2}};
+    struct rank ranks[RANKS] = {{.hash = 9, .features = true, .plans = 2},
+                                {.hash = 9, .features = true, .plans = 2}};
 
     (void)state;
     run_ranks(ranks);
@@ -256,7 +280,8 @@ static void different_plans_end_the_epoch_on_every_rank(void **state)
 static void a_window_goes_on_from_what_the_first_plan_kept(void **state)
 {
     struct rank full[RANKS] = {{.hash = 9}, {.hash = 9}};
-    struct rank ranks[RANKS] = {{.hash = 9, .windows = true, .plans = 3}, {.hash = 9, .windows = true, .plans = 3}};
+    struct rank ranks[RANKS] = {{.hash = 9, .windows = true, .plans = 3},
+                                {.hash = 9, .windows = true, .plans = 3}};
 
     (void)state;
     run_ranks(full);
@@ -273,7 +298,8 @@ static void a_window_goes_on_from_what_the_first_plan_kept(void **state)
 static void expect_refused(Remask__Cluster__V1__CoordinatorMessage *message, const char *sentence)
 {
     const struct rmk_spec spec = dummy_spec();
-    const struct rmk_device_options device_options = {.backend = "ref", .act = RMK_F32, .threads = 1};
+    const struct rmk_device_options device_options = {
+        .backend = "ref", .act = RMK_F32, .threads = 1};
     const struct rmk_comm_options comm_options = {.kind = "self", .size = 1, .epoch = 1};
     struct rmk_comm_id id;
     struct rmk_device *device = NULL;
@@ -283,9 +309,15 @@ static void expect_refused(Remask__Cluster__V1__CoordinatorMessage *message, con
     struct rmk_why why = {0};
 
     assert_int_equal(rmk_device_create(&device_options, &device, NULL), RMK_OK);
-    const struct rmk_runner_options options = {.spec = &spec, .device = device, .size = 1, .slot_count = SLOTS,
-                                               .rows_max = ROWS_MAX, .step_rows_max = 2 * ROWS_MAX, .reads_max = 64,
-                                               .load_dummy = true, .dummy_seed = DUMMY_SEED};
+    const struct rmk_runner_options options = {.spec = &spec,
+                                               .device = device,
+                                               .size = 1,
+                                               .slot_count = SLOTS,
+                                               .rows_max = ROWS_MAX,
+                                               .step_rows_max = 2 * ROWS_MAX,
+                                               .reads_max = 64,
+                                               .load_dummy = true,
+                                               .dummy_seed = DUMMY_SEED};
     assert_int_equal(rmk_runner_create(&options, &runner, NULL), RMK_OK);
     assert_int_equal(rmk_comm_id_make("self", &id, NULL), RMK_OK);
     assert_int_equal(rmk_comm_create(&comm_options, &id, &comm, NULL), RMK_OK);
