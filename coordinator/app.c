@@ -240,6 +240,13 @@ static enum rmk_err on_fits(void *context, const struct rmk_intake *intake, stru
             "the text workers have it for %u",
             step_rows, limits.kv_rows_max);
     }
+    if (submit->cache.cache == RMK_CACHE_FEATURE && step_rows > limits.feature_rows_max) {
+        return rmk_fail(
+            why, RMK_EUNSUPPORTED,
+            "sampling.cache: the request needs room for the features of %u rows, the text workers "
+            "have it for %u",
+            step_rows, limits.feature_rows_max);
+    }
     if (reads > limits.reads_max) {
         return rmk_fail(
             why, RMK_EINVAL,

@@ -236,6 +236,7 @@ enum rmk_err rmk_texts_attach(struct rmk_texts *texts, struct rmk_link *link,
             .step_rows_max = hello->step_rows_max,
             .reads_max = hello->reads_max,
             .kv_rows_max = hello->kv_rows_max,
+            .feature_rows_max = hello->feature_rows_max,
         };
         group->costs = (struct text_costs){0};
     }
@@ -245,6 +246,8 @@ enum rmk_err rmk_texts_attach(struct rmk_texts *texts, struct rmk_link *link,
     group->limits.step_rows_max = least(group->limits.step_rows_max, hello->step_rows_max);
     group->limits.reads_max = least(group->limits.reads_max, hello->reads_max);
     group->limits.kv_rows_max = least(group->limits.kv_rows_max, hello->kv_rows_max);
+    group->limits.feature_rows_max =
+        least(group->limits.feature_rows_max, hello->feature_rows_max);
     group->costs.full_row_ns = most(group->costs.full_row_ns, hello->cost_full_row_ns);
     group->costs.window_row_ns = most(group->costs.window_row_ns, hello->cost_window_row_ns);
     group->costs.round_ns = most(group->costs.round_ns, hello->cost_round_ns);
@@ -368,6 +371,7 @@ static void out_up(void *context, uint64_t epoch)
                 .step_rows_max = group->limits.step_rows_max,
                 .numerics_class = group->numerics_class,
                 .kv_rows_max = group->limits.kv_rows_max,
+                .feature_rows_max = group->limits.feature_rows_max,
                 .reads_max = group->limits.reads_max,
                 .cost_full_row_ns = group->costs.full_row_ns,
                 .cost_window_row_ns = group->costs.window_row_ns,
@@ -709,10 +713,14 @@ void rmk_texts_limits(const struct rmk_texts *texts, struct rmk_text_limits *out
             continue;
         }
         uint32_t kv_rows_max = (uint32_t)most(out_limits->kv_rows_max, group->limits.kv_rows_max);
+        uint32_t feature_rows_max =
+            (uint32_t)most(out_limits->feature_rows_max, group->limits.feature_rows_max);
         if (group->limits.rows_max > out_limits->rows_max) {
             *out_limits = group->limits;
         }
-        out_limits->kv_rows_max = kv_rows_max; /* perhaps another group's than the longest rows */
+        /* Perhaps another group's than the longest rows. */
+        out_limits->kv_rows_max = kv_rows_max;
+        out_limits->feature_rows_max = feature_rows_max;
     }
 }
 

@@ -70,7 +70,8 @@ struct rmk_text_limits {
     uint32_t rows_max;
     uint32_t step_rows_max;
     uint32_t reads_max;
-    uint32_t kv_rows_max; /* 0: no caches */
+    uint32_t kv_rows_max;      /* 0: no caches */
+    uint32_t feature_rows_max; /* of these, for the feature cache; 0: none */
 };
 void rmk_texts_limits(const struct rmk_texts *texts, struct rmk_text_limits *out_limits);
 

@@ -117,6 +117,7 @@ static void check_group(const struct rmk_engine *engine, uint32_t index)
     uint32_t riding = 0;
     uint32_t riders_alive = 0;
     uint32_t kv_held = 0;
+    uint32_t feature_held = 0;
 
     rmk_assert(!group->touched);
     rmk_assert(engine->timers.due[engine->limits.requests_max + index] ==
@@ -135,6 +136,7 @@ static void check_group(const struct rmk_engine *engine, uint32_t index)
         const struct rmk_request *request = &engine->requests[holder.index];
         held++;
         kv_held += request->kv_rows;
+        feature_held += request->feature_rows;
         rmk_assert(engine->handles[holder.index].live);
         rmk_assert(rmk_fleet_same_request(request->id, holder));
         rmk_assert(request->group == index);
@@ -145,6 +147,8 @@ static void check_group(const struct rmk_engine *engine, uint32_t index)
     rmk_assert(held == group->held);
     rmk_assert(kv_held == group->kv_held);
     rmk_assert(kv_held <= group->kv_rows_max);
+    rmk_assert(feature_held == group->feature_held);
+    rmk_assert(feature_held <= group->feature_rows_max);
     rmk_assert(!group->kv_reserved);
     rmk_assert(riding == 0 || group->in_flight);
     for (uint32_t i = 0; group->in_flight && i < group->row_count; i++) {

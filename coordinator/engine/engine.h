@@ -163,6 +163,7 @@ struct rmk_event_group {
     uint32_t step_rows_max;          /* UP: full positions in one plan, CFG double */
     uint64_t numerics_class;         /* UP: requests move only within one class, otherwise they restart */
     uint32_t kv_rows_max;            /* UP: key/value rows it can hold over all slots; CFG counts a request twice; 0: no caches */
+    uint32_t feature_rows_max;       /* UP: of these, rows of FEATURE requests; CFG twice; 0: no feature caches */
     uint32_t reads_max;              /* UP: positions read in one plan */
     uint64_t cost_full_row_ns;       /* UP: fitted at start: one position of a FULL row, of a WINDOW row, and a round's fixed */
     uint64_t cost_window_row_ns;     /* cost; 0: not measured */

@@ -39,11 +39,13 @@ bool rmk_fleet_group_up(struct rmk_fleet *fleet, const struct rmk_event_group *e
     group->step_rows_max = event->step_rows_max;
     group->numerics_class = event->numerics_class;
     group->kv_rows_max = event->kv_rows_max;
+    group->feature_rows_max = event->feature_rows_max;
     group->reads_max = event->reads_max;
     group->cost_full_row_ns = event->cost_full_row_ns;
     group->cost_window_row_ns = event->cost_window_row_ns;
     group->cost_round_ns = event->cost_round_ns;
     group->kv_held = 0;
+    group->feature_held = 0;
     group->kv_reserved = false;
     group->work = 0;
     group->sequence = 0;
@@ -111,6 +113,7 @@ bool rmk_fleet_can_hold(const struct rmk_group *group, const struct rmk_request 
 {
     return group->slot_count > 0 && request->total_rows <= group->rows_max &&
            request->step_rows <= group->step_rows_max && request->kv_rows <= group->kv_rows_max &&
+           request->feature_rows <= group->feature_rows_max &&
            (group->reads_max == 0 || request->reads_most <= group->reads_max);
 }
 
@@ -134,9 +137,11 @@ enum rmk_err rmk_fleet_explain(const struct rmk_fleet *fleet, const struct rmk_r
 {
     uint32_t rows = 0;
     uint32_t kv_rows = 0;
+    uint32_t feature_rows = 0;
     uint32_t reads = 0;
     bool long_enough = false;
     bool roomy_enough = false;
+    bool featured_enough = false;
 
     for (uint32_t i = 0; i < fleet->group_max; i++) {
         const struct rmk_group *group = &fleet->groups[i];
@@ -153,8 +158,18 @@ enum rmk_err rmk_fleet_explain(const struct rmk_fleet *fleet, const struct rmk_r
         kv_rows = group->kv_rows_max > kv_rows ? group->kv_rows_max : kv_rows;
         if (request->kv_rows <= group->kv_rows_max) {
             roomy_enough = true;
-            reads = group->reads_max > reads ? group->reads_max : reads;
+            feature_rows =
+                group->feature_rows_max > feature_rows ? group->feature_rows_max : feature_rows;
+            if (request->feature_rows <= group->feature_rows_max) {
+                featured_enough = true;
+                reads = group->reads_max > reads ? group->reads_max : reads;
+            }
         }
+    }
+    if (roomy_enough && !featured_enough) {
+        return rmk_fail(why, RMK_EINVAL,
+                        "the request's cache needs %u feature rows; the largest group has %u",
+                        request->feature_rows, feature_rows);
     }
     if (roomy_enough) {
         return rmk_fail(why, RMK_EINVAL,
@@ -186,11 +201,18 @@ void rmk_fleet_reserve(struct rmk_fleet *fleet, const struct rmk_request *reques
     }
 }
 
+bool rmk_fleet_has_rows(const struct rmk_group *group, const struct rmk_request *request,
+                        uint32_t kv_rows, uint32_t feature_rows)
+{
+    return request->kv_rows <= group->kv_rows_max - group->kv_held + kv_rows &&
+           request->feature_rows <= group->feature_rows_max - group->feature_held + feature_rows;
+}
+
 static bool has_room(const struct rmk_group *group, const struct rmk_request *request)
 {
     return group->held < group->slot_count &&
            (request->kv_rows == 0 ||
-            (!group->kv_reserved && request->kv_rows <= group->kv_rows_max - group->kv_held));
+            (!group->kv_reserved && rmk_fleet_has_rows(group, request, 0, 0)));
 }
 
 uint32_t rmk_fleet_choose_group(const struct rmk_fleet *fleet, const struct rmk_request *request)

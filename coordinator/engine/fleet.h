@@ -35,12 +35,14 @@ struct rmk_group {
     uint32_t step_rows_max;
     uint64_t numerics_class;
     uint32_t kv_rows_max;
+    uint32_t feature_rows_max;
     uint32_t reads_max; /* 0: as many as its rows ask for */
     uint64_t cost_full_row_ns;
     uint64_t cost_window_row_ns;
     uint64_t cost_round_ns;
     uint32_t held;    /* slots with a holder */
     uint32_t kv_held; /* key/value rows of the holders */
+    uint32_t feature_held;
     bool kv_reserved; /* in this pass: somebody whose turn is earlier waits for its rows */
 
     uint64_t work;        /* cost of all rows of this epoch's plans (batch.h) */
@@ -114,6 +116,9 @@ enum rmk_err rmk_fleet_explain(const struct rmk_fleet *fleet, const struct rmk_r
 /* Is this the class that a request must stay in? True for one that has not begun. */
 bool rmk_fleet_may_go_on(const struct rmk_group *group, const struct rmk_request *request);
 
+/* Are its key/value and feature rows free, if those given besides were? */
+bool rmk_fleet_has_rows(const struct rmk_group *group, const struct rmk_request *request,
+                        uint32_t kv_rows, uint32_t feature_rows);
 /* Nobody but those whose turn is earlier may take key/value rows where the request waits for some.
  */
 void rmk_fleet_reserve(struct rmk_fleet *fleet, const struct rmk_request *request);

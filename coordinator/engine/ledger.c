@@ -12,7 +12,9 @@ void rmk_ledger_take(struct rmk_group *group, uint32_t index, struct rmk_request
     group->slots[slot].holder = request->id;
     group->held++;
     group->kv_held += request->kv_rows;
+    group->feature_held += request->feature_rows;
     rmk_assert(group->kv_held <= group->kv_rows_max);
+    rmk_assert(group->feature_held <= group->feature_rows_max);
     request->group = index;
     request->epoch = group->epoch;
     request->slot = slot;
@@ -33,6 +35,7 @@ void rmk_ledger_leave(struct rmk_group *group, struct rmk_request *request)
     slot->dirty |= request->opened;
     group->held--;
     group->kv_held -= request->kv_rows;
+    group->feature_held -= request->feature_rows;
     request->group = RMK_NOWHERE;
     request->slot = RMK_NOWHERE;
     request->opened = false;

@@ -35,6 +35,7 @@ void rmk_request_init(struct rmk_request *request, const struct rmk_submit *subm
     request->total_rows = submit->prompt_rows + submit->gen_length + submit->suffix_count;
     request->step_rows = request->total_rows * (submit->cfg_scale > 0 ? 2 : 1);
     request->kv_rows = submit->cache.cache == RMK_CACHE_NONE ? 0 : request->step_rows;
+    request->feature_rows = submit->cache.cache == RMK_CACHE_FEATURE ? request->step_rows : 0;
     request->reads_most = submit->gen_length + submit->prompt_mask_count;
     request->cost = estimate_cost(submit, request);
     request->temperature = submit->temperature;

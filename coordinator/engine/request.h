@@ -55,11 +55,12 @@ struct rmk_request {
     uint64_t deadline_us; /* 0: none */
     enum rmk_lane lane;
     uint32_t tenant;
-    uint32_t total_rows; /* P + G + S */
-    uint32_t step_rows;  /* positions of one forward: total_rows, CFG double */
-    uint32_t kv_rows;    /* key/value rows it holds on a group; 0: none */
-    uint32_t reads_most; /* positions that one forward may read */
-    uint64_t cost;       /* positions of all its forwards, about: what its tenant is charged */
+    uint32_t total_rows;   /* P + G + S */
+    uint32_t step_rows;    /* positions of one forward: total_rows, CFG double */
+    uint32_t kv_rows;      /* key/value rows it holds on a group; 0: none */
+    uint32_t feature_rows; /* of these, with attention and MLP outputs */
+    uint32_t reads_most;   /* positions that one forward may read */
+    uint64_t cost;         /* positions of all its forwards, about: what its tenant is charged */
     bool best_at_deadline;
     double temperature;
     float cfg_scale;

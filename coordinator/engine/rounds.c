@@ -57,6 +57,7 @@ static bool paused_make_room(const struct rmk_engine *engine, const struct rmk_g
 {
     uint32_t paused = 0;
     uint32_t kv_rows = 0;
+    uint32_t feature_rows = 0;
 
     for (uint32_t slot = 0; slot < group->slot_count; slot++) {
         struct rmk_request_id holder = group->slots[slot].holder;
@@ -64,11 +65,12 @@ static bool paused_make_room(const struct rmk_engine *engine, const struct rmk_g
         if (holder.generation != 0 && resident->stage == RMK_STAGE_READY && resident->slow) {
             paused++;
             kv_rows += resident->kv_rows;
+            feature_rows += resident->feature_rows;
         }
     }
-    return paused > 0 && (request->kv_rows == 0 ||
-                          (!group->kv_reserved &&
-                           request->kv_rows <= group->kv_rows_max - group->kv_held + kv_rows));
+    return paused > 0 &&
+           (request->kv_rows == 0 ||
+            (!group->kv_reserved && rmk_fleet_has_rows(group, request, kv_rows, feature_rows)));
 }
 
 /* Take the slots of those who would not use them, so that slow readers cannot fill a group. */
@@ -84,7 +86,7 @@ static uint32_t make_room(struct rmk_engine *engine, const struct rmk_request *r
             struct rmk_request *paused = find_paused(engine, group);
             RMK_TRACE(engine, "evict " RMK_REQ " group=%u", RMK_REQ_OF(paused->id), i);
             rmk_life_requeue(engine, paused, true);
-        } while (request->kv_rows > group->kv_rows_max - group->kv_held);
+        } while (!rmk_fleet_has_rows(group, request, 0, 0));
         return i;
     }
     return RMK_NOWHERE;

@@ -53,13 +53,22 @@ def test_the_shipped_checkpoint_describes_scenes_in_the_reference():
     assert got["facts"] >= .8, [(x["text"], TRUTHS[x["image"]]["caption"]) for x in lines]
 
 
-def test_interrupted_training_goes_on_exactly(tmp_path, monkeypatch):
+@pytest.mark.parametrize("stage", ["tower", "continued"])
+def test_interrupted_training_goes_on_exactly(tmp_path, monkeypatch, stage):
     torch = pytest.importorskip("torch")
-    from tools.demo_model import data, progress, tower
+    from tools.demo_model import data, progress, tower, train
 
     torch.set_num_threads(1)
     data.draw(tmp_path / "scenes", 2, 8)
-    run = lambda name: tower.train(tmp_path / "scenes", tmp_path / name, 4, batch=4, compile_layers=False, save_every=2)
+    demo, short = ROOT / "models" / "demo", dict(compile_layers=False, save_every=2)
+
+    def run(name):
+        if stage == "tower":
+            tower.train(tmp_path / "scenes", tmp_path / name, 4, batch=4, **short)
+        else:  # steps 1 and 2 packed, 3 and 4 single
+            train.train(tmp_path / "scenes", demo, demo, tmp_path / name, steps=4, batch=4, single_batch=4,
+                        single_from=.5, heads_alone=1, **short)
+
     run("whole.pt")
     note = progress.Meter.note
 
@@ -72,8 +81,25 @@ def test_interrupted_training_goes_on_exactly(tmp_path, monkeypatch):
         m.setattr(progress.Meter, "note", interrupted)
         run("parts.pt")
     run("parts.pt")
-    a, b = (torch.load(tmp_path / f, weights_only=True)["tower"] for f in ("whole.pt", "parts.pt"))
+    weights = "tower" if stage == "tower" else "ema"
+    a, b = (torch.load(tmp_path / f, weights_only=True)[weights] for f in ("whole.pt", "parts.pt"))
     assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_a_short_answer_counts_like_a_long_one():
+    torch = pytest.importorskip("torch")
+    from tools.demo_model import batching, tokenizer
+
+    words = tokenizer.Text(ROOT / "models" / "demo")
+    caption, answer = (words.encode(t) + [words.eot] for t in (TRUTHS["002.png"]["caption"], "Two."))
+    tail = words.tail("How many objects are there?")
+    items = [[(tail, caption, len(caption) + 1, 1.0), (tail, answer, len(answer) + 1, 1.0)]]
+    batch = batching.make(words, items, 4, True, torch.ones(1, 2))
+    # region = answer + 1 padding row; a share counts the answer and two rows more, at most the region
+    at, end = batch.start[0, 1], batch.start[0, 1] + len(answer) + 1
+    long, short = batch.share[0, :at - len(tail)].sum(), batch.share[0, at:end].sum()
+    assert torch.isclose(long, torch.tensor(1.0)) and torch.isclose(short, torch.tensor(1.0))
+    assert batch.importance == 2.0
 
 
 def test_truths_name_pictures_that_are_there():

@@ -209,6 +209,8 @@ static bool is_too_long(const struct sim *sim, const struct sim_ask *ask)
         if (group->told && rows <= group->rows_max &&
             rows * (ask->cfg_scale > 0 ? 2 : 1) <= group->step_rows_max &&
             sim_ask_kv_rows(ask) <= group->kv_rows_max &&
+            (ask->cache.cache != RMK_CACHE_FEATURE ||
+             sim_ask_kv_rows(ask) <= group->feature_rows_max) &&
             (group->reads_max == 0 ||
              ask->gen_length + ask->prompt_mask_count <= group->reads_max)) {
             return false;
@@ -262,10 +264,8 @@ static void judge_failure(struct sim *sim, struct sim_ask *ask, const struct rmk
 /* Turned away for load or while draining: come back a few times, as the hint says. */
 static void on_refused(struct sim *sim, struct sim_ask *ask, const struct rmk_action *action)
 {
-    struct rmk_engine_counts counts;
+    const struct rmk_engine_counts counts = sim->before; /* a pause may end in the same step */
     uint64_t retry_us = action->finish.retry_after_us;
-
-    rmk_engine_count(sim->engine, &counts);
     bool full = counts.open == sim->limits.requests_max ||
                 counts.queued + counts.encoding >= sim->limits.queued_max;
     bool excused = (action->finish.err == RMK_ELIMIT && full && retry_us > 0) ||

@@ -78,6 +78,7 @@ void sim_group_form(struct sim *sim, uint32_t index)
         .step_rows_max = group->step_rows_max,
         .numerics_class = group->numerics_class,
         .kv_rows_max = group->kv_rows_max,
+        .feature_rows_max = group->feature_rows_max,
         .reads_max = group->reads_max,
         .cost_full_row_ns = group->cost_full_row_ns,
         .cost_window_row_ns = group->cost_window_row_ns,
@@ -196,11 +197,15 @@ static bool take_staged(struct sim_group *group, struct rmk_request_id request, 
 static void verify_room(struct sim *sim, const struct sim_group *group)
 {
     uint32_t kv_rows = 0;
+    uint32_t feature_rows = 0;
 
     for (uint32_t i = 0; i < group->slot_count; i++) {
-        kv_rows += group->slots[i].used ? group->slots[i].kv_rows : 0;
+        const struct sim_slot *slot = &group->slots[i];
+        kv_rows += slot->used ? slot->kv_rows : 0;
+        feature_rows +=
+            slot->used && slot->ask->cache.cache == RMK_CACHE_FEATURE ? slot->kv_rows : 0;
     }
-    if (kv_rows > group->kv_rows_max) {
+    if (kv_rows > group->kv_rows_max || feature_rows > group->feature_rows_max) {
         sim_fail(sim, SIM_WRONG, "%u key/value rows are to be kept where %u fit", kv_rows,
                  group->kv_rows_max);
     }

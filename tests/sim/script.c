@@ -99,6 +99,7 @@ static void set_group(const struct line *line)
     group->step_rows_max = (uint32_t)value_of(line, "step_rows", UINT64_C(2) * SIM_ROWS_MAX);
     group->numerics_class = value_of(line, "class", 1);
     group->kv_rows_max = (uint32_t)value_of(line, "kv", 0);
+    group->feature_rows_max = group->kv_rows_max;
 }
 
 static void set_vision(const struct line *line)

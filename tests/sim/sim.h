@@ -213,6 +213,7 @@ struct sim_group {
     uint32_t step_rows_max;
     uint64_t numerics_class;
     uint32_t kv_rows_max;
+    uint32_t feature_rows_max;
     uint32_t reads_max;
     uint64_t cost_full_row_ns;
     uint64_t cost_window_row_ns;
@@ -277,6 +278,7 @@ struct sim {
     struct rmk_engine_limits limits;
     void *memory;
     struct rmk_engine *engine;
+    struct rmk_engine_counts before; /* of the step that is being performed */
     uint64_t timer_us;
     uint64_t timer_token;
     bool draining;

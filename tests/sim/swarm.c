@@ -196,6 +196,10 @@ static void draw_policies(struct sim *sim)
         if (draw_apart(sim, who, 0, 8) > 0) {
             group->kv_rows_max = 60 + draw_apart(sim, who, 1, 5 * SIM_ROWS_MAX);
         }
+        group->feature_rows_max = group->kv_rows_max;
+        if (draw_apart(sim, who, 9, 2) == 0) {
+            group->feature_rows_max = draw_apart(sim, who, 10, 2 * SIM_ROWS_MAX);
+        }
         if (draw_apart(sim, who, 2, 2) == 0) {
             group->reads_max = 20 + draw_apart(sim, who, 3, 2 * SIM_GEN_MAX);
         }

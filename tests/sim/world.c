@@ -269,6 +269,7 @@ void sim_deliver(struct sim *sim, const struct rmk_event *event)
 
     timed.now_us = sim->now_us;
     note_answer(sim, &timed);
+    rmk_engine_count(sim->engine, &sim->before);
     rmk_engine_step(sim->engine, &timed, &actions);
     sim->steps++;
     for (uint32_t i = 0; i < actions.count; i++) {

@@ -1,4 +1,4 @@
-"""python -m tools.demo_model build|evaluate|scenes ..."""
+"""python -m tools.demo_model build|continue|evaluate|scenes ..."""
 import argparse
 import json
 import random
@@ -20,6 +20,15 @@ def build(a):
                 compile_layers=not a.no_compile, steps=a.steps)
     export.write(work / "model.pt", work / "tokenizer", a.out)
     evaluate.evaluate(a.out, a.test_scenes, device=a.device)
+
+
+def go_on(a):
+    """Trains an exported checkpoint further; the tokenizer stays as it is."""
+    work, begin = Path(a.work), Path(a.checkpoint)
+    data.draw(work / "scenes", a.shards, a.per_shard, a.scene_seed)
+    options = {k: v for k in train.CONTINUED | train.DEFAULTS if (v := getattr(a, k)) is not None}
+    train.train(work / "scenes", begin, begin, work / "model.pt", a.device, compile_layers=not a.no_compile, **options)
+    export.write(work / "model.pt", begin, a.out)
 
 
 def scenes(a):
@@ -56,6 +65,17 @@ def main():
     b.add_argument("--no-compile", action="store_true", help="without torch.compile (needs a C++ compiler)")
     b.add_argument("--test-scenes", default="tests/data/scenes")
     b.set_defaults(run=build)
+    c = sub.add_parser("continue", help="train an exported checkpoint further; goes on where it was interrupted")
+    c.add_argument("checkpoint", help="checkpoint folder to begin from")
+    c.add_argument("work", help="folder for scenes and the training state")
+    c.add_argument("out", help="checkpoint folder to write, another one")
+    c.add_argument("--shards", type=int, default=40)
+    c.add_argument("--per-shard", type=int, default=512)
+    c.add_argument("--scene-seed", type=int, default=2000, help="of the first shard")
+    c.add_argument("--no-compile", action="store_true", help="without torch.compile (needs a C++ compiler)")
+    for k, v in dict(train.DEFAULTS, **train.CONTINUED).items():
+        c.add_argument("--" + k.replace("_", "-"), type=type(v), help=f"default {v}")
+    c.set_defaults(run=go_on)
     e = sub.add_parser("evaluate", help="accuracy of a checkpoint on scenes with truths")
     e.add_argument("checkpoint")
     e.add_argument("scenes", nargs="?", default="tests/data/scenes")

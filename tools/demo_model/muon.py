@@ -39,12 +39,15 @@ class Muon(torch.optim.Optimizer):
                     p.mul_(1 - g["lr"] * g["weight_decay"]).add_(u, alpha=-g["lr"] * max(1, r / c) ** .5)
 
 
-def optimizers(net, heads, lr, muon_lr):
-    hidden, tower, rest = [], [], list(heads.parameters())
+def optimizers(net, heads, lr, muon_lr, factors):
+    """factors: {part of a parameter's name: factor of its learning rate}; 1 for the others"""
+    hidden, rest = {}, {1.0: list(heads.parameters())}
     for name, p in net.named_parameters():
         if "post_layernorm" in name:
             continue
         matrix = p.dim() == 2 and "embed" not in name and "lm_head" not in name
-        (tower if matrix and "vision_tower" in name else hidden if matrix else rest).append(p)
-    return [Muon([dict(params=hidden), dict(params=tower, lr=muon_lr * .3)], muon_lr),
-            torch.optim.AdamW(rest, lr=lr, betas=(.9, .95), weight_decay=.0)]
+        factor = next((f for part, f in factors.items() if part in name), 1.0)
+        (hidden if matrix else rest).setdefault(factor, []).append(p)
+    groups = lambda kind, rate: [dict(params=p, lr=rate * factor) for factor, p in kind.items()]
+    return [Muon(groups(hidden, muon_lr), muon_lr),
+            torch.optim.AdamW(groups(rest, lr), lr=lr, betas=(.9, .95), weight_decay=.0)]

@@ -213,8 +213,10 @@ static void run_rope(struct report *report, const struct rmk_checkpoint *file, d
         return; /* this file has other sizes */
     }
     const uint32_t half = head_width / 2;
-    const int64_t *at = positions->data;
+    int64_t *at = malloc(positions->bytes + 1); /* a copy: views of a file need not be aligned */
     uint32_t rows = 0;
+    rmk_assert(at != NULL);
+    memcpy(at, positions->data, positions->bytes);
     for (uint64_t i = 0; i < positions->shape[0]; i++) {
         rows = at[i] >= rows ? (uint32_t)at[i] + 1 : rows;
     }
@@ -235,6 +237,7 @@ static void run_rope(struct report *report, const struct rmk_checkpoint *file, d
                  (unsigned long long)positions->shape[0]);
     free(cos_table);
     free(sin_table);
+    free(at);
 }
 
 static void run_ops(struct report *report, const char *root, const struct settings *settings)
