@@ -13,8 +13,8 @@ const struct rmk_profile rmk_profiles[RMK_PROFILES] = {
     [RMK_PROFILE_BALANCED] =
         {
             .name = "balanced",
-            .rule = {.rule = RMK_RULE_THRESHOLD, .tau = 0.9},
-            .cache = {.cache = RMK_CACHE_PROMPT, .refresh_interval = 8},
+            .rule = {.rule = RMK_RULE_THRESHOLD, .tau = 0.998},
+            .cache = {.cache = RMK_CACHE_PROMPT, .refresh_interval = 2},
         },
     [RMK_PROFILE_FAST] =
         {

@@ -121,15 +121,15 @@ def test_a_refresh_at_every_step_is_no_cache(demo):
 
 
 def test_the_best_at_the_deadline_is_the_beginning_of_the_answer(demo):
-    fields = {"gen_length": 256, "block_length": 2, "steps": 256, "no_default_stop": True}
+    fields = {"gen_length": 96, "block_length": 2, "steps": 96, "no_default_stop": True}
     whole = demo.once(ask(**fields), timeout=120)
     seconds = whole.usage.total_us / 1e6
-    best = demo.once(ask(deadline_policy=pb.DEADLINE_BEST, **fields), timeout=seconds / 2)
+    best = demo.once(ask(deadline_policy=pb.DEADLINE_BEST, **fields), timeout=seconds / 3)
     assert best.finish_reason == "deadline"
     assert 0 < len(best.ids) < len(whole.ids)
     assert list(best.ids) == list(whole.ids[:len(best.ids)])
     assert best.usage.forwards < whole.usage.forwards
-    code, _ = refusal(lambda: demo.once(ask(**fields), timeout=seconds / 4))
+    code, _ = refusal(lambda: demo.once(ask(**fields), timeout=seconds / 6))
     assert code == grpc.StatusCode.DEADLINE_EXCEEDED
 
 

@@ -11,6 +11,7 @@
 #include "coordinator/front/profile.h"
 
 static const struct rmk_profile *const exact = &rmk_profiles[RMK_PROFILE_EXACT];
+static const struct rmk_profile *const balanced = &rmk_profiles[RMK_PROFILE_BALANCED];
 static const struct rmk_profile *const fast = &rmk_profiles[RMK_PROFILE_FAST];
 
 static struct rmk_submit resolve(struct rmk_ask_decoding ask, const struct rmk_profile *otherwise)
@@ -54,7 +55,7 @@ static void a_field_overrides_its_part_of_the_profile_alone(void **state)
     assert_int_equal(submit.rule.rule, RMK_RULE_THRESHOLD);
     assert_true(submit.rule.tau == 0.8);
     assert_int_equal(submit.cache.cache, RMK_CACHE_PROMPT);
-    assert_int_equal(submit.cache.refresh_interval, 8);
+    assert_int_equal(submit.cache.refresh_interval, balanced->cache.refresh_interval);
     assert_string_equal(name_of(&submit), "custom");
 
     submit =
@@ -66,7 +67,7 @@ static void a_field_overrides_its_part_of_the_profile_alone(void **state)
     /* The same rule by name keeps the profile's numbers, another brings its published ones. */
     submit = resolve(
         (struct rmk_ask_decoding){.profile = "balanced", .cache = 1 + RMK_CACHE_PROMPT}, exact);
-    assert_int_equal(submit.cache.refresh_interval, 8);
+    assert_int_equal(submit.cache.refresh_interval, balanced->cache.refresh_interval);
     assert_string_equal(name_of(&submit), "balanced");
     submit = resolve((struct rmk_ask_decoding){.cache = 1 + RMK_CACHE_PROMPT}, exact);
     assert_int_equal(submit.cache.refresh_interval, 32);
