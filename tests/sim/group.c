@@ -475,6 +475,14 @@ static struct sim_staged *find_pull(struct sim_group *group, uint64_t number)
     return NULL;
 }
 
+/* Features that are not what the vision worker's checksum says. */
+static bool is_garbled(const struct sim *sim, const struct pull *pull)
+{
+    return !sim_is_healing(sim) &&
+           sim_mix(sim_mix(sim->seed, UINT64_C(0x67617262)), pull->number) % 1000 <
+               sim->chaos.fetch_garble_per_mille;
+}
+
 static void pull_ends(struct sim *sim, struct sim_event *event)
 {
     const struct pull *pull = event->payload;
@@ -493,6 +501,9 @@ static void pull_ends(struct sim *sim, struct sim_event *event)
         err = RMK_EUNAVAILABLE;
     } else if (!sim_vision_has(sim, pull->vision, pull->vision_epoch, staged->key)) {
         err = RMK_ENOTFOUND;
+    } else if (is_garbled(sim, pull)) {
+        err = RMK_ECORRUPT;
+        sim_count(sim, SIM_PULLS_GARBLED);
     }
     struct sim_message *message =
         sim_message(err == RMK_OK ? RMK_EVENT_FEATURES_RESIDENT : RMK_EVENT_FEATURES_FAILED);

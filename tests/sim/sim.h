@@ -261,6 +261,7 @@ struct sim_chaos {
     uint32_t encode_stall_per_mille;
     uint32_t encode_fail_per_mille;
     uint32_t fetch_stall_per_mille;
+    uint32_t fetch_garble_per_mille; /* drawn apart, so that older seeds keep their meaning */
     uint32_t evict_per_mille;
     uint32_t bad_picture_per_mille;
     uint32_t class_change_per_mille;

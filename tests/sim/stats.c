@@ -41,6 +41,7 @@ static const char *const names[SIM_STATS] = {
     [SIM_DISSOLVED] = "groups dissolved",
     [SIM_PLANS_FAILED] = "plans refused by a group",
     [SIM_ROWS_GARBLED] = "rows answered wrongly",
+    [SIM_PULLS_GARBLED] = "features damaged on their way",
     [SIM_DUPLICATES] = "messages twice",
     [SIM_LATE] = "answers too late",
     [SIM_EVICTED] = "slots taken from slow readers",

@@ -54,6 +54,7 @@ enum sim_stat {
     SIM_DISSOLVED, /* a plan was not answered in time */
     SIM_PLANS_FAILED,
     SIM_ROWS_GARBLED,
+    SIM_PULLS_GARBLED,
     SIM_DUPLICATES,
     SIM_LATE,    /* answers that found nobody at home */
     SIM_EVICTED, /* slots taken from who did not read */

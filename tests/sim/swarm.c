@@ -231,6 +231,7 @@ static void draw_crowd(struct sim *sim)
     sim->model.poison_per_mille = 0;
     sim->chaos.condemn_per_mille = 0;
     sim->chaos.bad_picture_per_mille /= 4;
+    sim->chaos.fetch_garble_per_mille = draw_apart(sim, 202, 0, 60);
     for (uint32_t i = 0; i < sim->group_count; i++) {
         struct sim_group *group = &sim->groups[i];
         group->slot_count = SIM_SLOTS_MAX - draw_apart(sim, 210 + i, 0, SIM_SLOTS_MAX / 2);
