@@ -149,18 +149,19 @@ static void log_access(const struct rmk_listener *listener, const struct rmk_out
                 (unsigned long long)total_us, outcome->why);
         return;
     }
-    rmk_log(RMK_LOG_INFO, "front", "request ended",
-            "req=%s peer=%s method=%s status=OK reason=%s profile=%s prompt_rows=%u "
-            "image_rows=%u tokens=%u forwards=%u refreshes=%u recoveries=%u queue_us=%llu "
-            "encode_us=%llu first_commit_us=%llu "
-            "compute_us=%llu total_us=%llu",
-            outcome->request_id, listener->peer, listener->method, rmk_result_reason(result),
-            result->profile, result->prompt_rows, result->image_rows,
-            result->id_count - result->suffix_count, result->usage.forwards,
-            result->usage.refreshes, result->usage.recoveries,
-            (unsigned long long)result->usage.queue_us, (unsigned long long)result->usage.encode_us,
-            (unsigned long long)result->usage.first_commit_us,
-            (unsigned long long)result->usage.compute_us, (unsigned long long)total_us);
+    rmk_log(
+        RMK_LOG_INFO, "front", "request ended",
+        "req=%s peer=%s method=%s status=OK reason=%s profile=%s prompt_rows=%u "
+        "image_rows=%u tokens=%u forwards=%u refreshes=%u replays=%u recoveries=%u restarted=%d "
+        "queue_us=%llu encode_us=%llu first_commit_us=%llu "
+        "compute_us=%llu total_us=%llu",
+        outcome->request_id, listener->peer, listener->method, rmk_result_reason(result),
+        result->profile, result->prompt_rows, result->image_rows,
+        result->id_count - result->suffix_count, result->usage.forwards, result->usage.refreshes,
+        result->usage.replays, result->usage.recoveries, (int)result->usage.restarted,
+        (unsigned long long)result->usage.queue_us, (unsigned long long)result->usage.encode_us,
+        (unsigned long long)result->usage.first_commit_us,
+        (unsigned long long)result->usage.compute_us, (unsigned long long)total_us);
 }
 
 static void count_end(struct rmk_requests *requests, int status, uint64_t total_us)

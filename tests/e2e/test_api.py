@@ -373,6 +373,11 @@ def test_usage_says_where_the_time_went(demo):
     assert usage.image_tiles >= 2
     assert 0 < usage.forwards <= 4
     assert usage.total_us >= usage.first_commit_us > 0
+    assert usage.total_us >= usage.queue_us >= usage.encode_us
+    assert usage.queue_us > 0
     assert usage.compute_us > 0
+    assert usage.refreshes == usage.forwards
+    assert usage.tokens_per_forward == pytest.approx(4, abs=1)
+    assert (usage.replays, usage.recoveries, usage.restarted) == (0, 0, False)
     assert usage.profile == "exact"
     assert usage.numerics.startswith("cpu/")

@@ -87,6 +87,7 @@ def test_caption_json_has_one_line_for_each_picture_in_order(demo_cluster):
         assert line["text"] and line["ids"] and line["finish_reason"] in ("stop", "length")
         assert line["usage"]["forwards"] > 0 and line["usage"]["image_rows"] > 0
         assert line["usage"]["completion_tokens"] == len(line["ids"])
+        assert set(line["usage"]) == {field.name for field in api.pb.Usage.DESCRIPTOR.fields}
 
 
 def test_a_picture_that_fails_is_told_and_the_others_go_on(demo_cluster, tmp_path):
