@@ -92,6 +92,7 @@ void rmk_app_defaults(struct rmk_app_options *options)
         .hello_timeout_ms = 10000,
         .heartbeat_interval_ms = 1000,
         .heartbeat_timeout_ms = 5000,
+        .stall_timeout_ms = 60000,
         .drain_timeout_ms = 30000,
     };
 }
@@ -366,6 +367,7 @@ static enum rmk_err create_tables(struct rmk_app *app, struct rmk_why *why)
         .links = app->links,
         .model_name = app->model->served.name,
         .started_us = app->started_us,
+        .stall_timeout_ms = app->options.stall_timeout_ms,
         .state = state_name,
         .context = app,
     };

@@ -48,6 +48,7 @@ struct rmk_app_options {
     uint32_t hello_timeout_ms;
     uint32_t heartbeat_interval_ms;
     uint32_t heartbeat_timeout_ms;
+    uint32_t stall_timeout_ms;
     uint32_t drain_timeout_ms;
 };
 

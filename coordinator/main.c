@@ -94,7 +94,7 @@ static int run(const struct rmk_app_options *options)
 struct flag_numbers {
     uint64_t requests_max, queued_max, intakes_max, results_kept, retries_max;
     uint64_t plan_timeout_ms, encode_timeout_ms, form_timeout_ms, drain_timeout_ms;
-    uint64_t heartbeat_interval_ms, heartbeat_timeout_ms;
+    uint64_t heartbeat_interval_ms, heartbeat_timeout_ms, stall_timeout_ms;
 };
 
 static void set_numbers(struct rmk_app_options *options, const struct flag_numbers *numbers)
@@ -110,6 +110,7 @@ static void set_numbers(struct rmk_app_options *options, const struct flag_numbe
     options->drain_timeout_ms = (uint32_t)numbers->drain_timeout_ms;
     options->heartbeat_interval_ms = (uint32_t)numbers->heartbeat_interval_ms;
     options->heartbeat_timeout_ms = (uint32_t)numbers->heartbeat_timeout_ms;
+    options->stall_timeout_ms = (uint32_t)numbers->stall_timeout_ms;
 }
 
 #define TEXT(flag, where, otherwise, shape, sentence)                                              \
@@ -205,6 +206,8 @@ int main(int argc, char **argv)
                "between heartbeats to workers"),
         NUMBER("heartbeat-timeout-ms", &numbers.heartbeat_timeout_ms, "5000", 20, 600000,
                "a worker silent for so long is lost"),
+        NUMBER("stall-timeout-ms", &numbers.stall_timeout_ms, "60000", 1, 3600000,
+               "a client that reads nothing for so long is cut off"),
         {.name = "log-level",
          .kind = RMK_CONFIG_CHOICE,
          .target = &log_level,

@@ -220,15 +220,6 @@ static void catch_up(struct rmk_listener *listener, const struct rmk_request *re
     }
 }
 
-static void join(struct rmk_request *request, struct rmk_listener *listener)
-{
-    listener->request = request;
-    rmk_list_append(&request->listeners, &listener->link);
-    if (request->accepted) {
-        catch_up(listener, request);
-    }
-}
-
 /* The engine hears of slowness when nobody is left who reads: one slow reader among several only
  * misses canvases. */
 static void weigh_slowness(struct rmk_requests *requests, struct rmk_request *request)
@@ -246,6 +237,18 @@ static void weigh_slowness(struct rmk_requests *requests, struct rmk_request *re
     if (slow != request->slow) {
         request->slow = slow;
         post_about(requests, slow ? RMK_EVENT_CLIENT_SLOW : RMK_EVENT_CLIENT_READY, request);
+    }
+}
+
+/* One who reads may join one who does not: then the request goes on. */
+static void join(struct rmk_requests *requests, struct rmk_request *request,
+                 struct rmk_listener *listener)
+{
+    listener->request = request;
+    rmk_list_append(&request->listeners, &listener->link);
+    if (request->accepted) {
+        catch_up(listener, request);
+        weigh_slowness(requests, request);
     }
 }
 
@@ -366,7 +369,7 @@ static enum rmk_err begin(struct rmk_requests *requests, struct rmk_intake_job *
     request->intake->submit.tag = (uint64_t)(uintptr_t)request;
     request->intake->submit.deadline_us =
         rmk_finish_deadline_us(&request->intake->submit, job->deadline_us, rmk_clock_us());
-    join(request, job->listener);
+    join(requests, request, job->listener);
     rmk_loop_post(requests->loop, &(struct rmk_event){.kind = RMK_EVENT_SUBMIT,
                                                       .submit = &request->intake->submit});
     request = NULL;
@@ -396,7 +399,7 @@ static void admit(struct rmk_requests *requests, struct rmk_intake_job *job)
     switch (rmk_recall_look(requests->recall, name, job->intake->contents, &request, &result)) {
     case RMK_RECALLED_LIVE:
         rmk_counter_add(requests->metrics->requests_joined, 1);
-        join(request, listener);
+        join(requests, request, listener);
         return;
     case RMK_RECALLED_FINISHED:
         replay(requests, listener, name, result);

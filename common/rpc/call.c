@@ -7,7 +7,10 @@
 #include <grpc/support/alloc.h>
 
 #include "common/clock.h"
+#include "common/log.h"
 #include "common/rpc/internal.h"
+
+enum { WATCH_MS = 500 };
 
 /* A message waiting for its turn. */
 struct outgoing {
@@ -48,7 +51,9 @@ struct rmk_rpc_call {
     struct outgoing *sending;
     bool send_pending;
     size_t queued_bytes;
-    size_t queue_mark; /* 0: RMK_RPC_QUEUE_BYTES */
+    size_t queue_mark;      /* 0: RMK_RPC_QUEUE_BYTES */
+    uint64_t stall_us;      /* 0: may stall for ever */
+    uint64_t send_began_us; /* of the batch under way, when it may not */
     bool above_mark;
     bool headers_sent;
     bool end_wanted; /* server: finish; client: half close */
@@ -346,6 +351,7 @@ void rmk_rpc_call_flush(struct rmk_rpc_call *call)
     }
     if (count > 0) {
         call->send_pending = true;
+        call->send_began_us = call->stall_us > 0 ? rmk_clock_us() : 0;
         start_batch(call, &call->send_op, ops, count, on_send_complete);
     }
 }
@@ -409,6 +415,37 @@ bool rmk_rpc_call_send(struct rmk_rpc_call *call, struct rmk_bytes message)
 void rmk_rpc_call_set_mark(struct rmk_rpc_call *call, size_t bytes)
 {
     call->queue_mark = bytes;
+}
+
+static void on_watch(uv_timer_t *timer)
+{
+    struct rmk_rpc *rpc = timer->data;
+    struct rmk_list *link;
+    struct rmk_list *following;
+    uint64_t now_us = rmk_clock_us();
+
+    rmk_list_each(link, following, &rpc->calls)
+    {
+        struct rmk_rpc_call *call = rmk_rpc_call_of_link(link);
+        if (call->stall_us > 0 && call->send_pending && !call->cancelled &&
+            now_us - call->send_began_us > call->stall_us) {
+            rmk_log(RMK_LOG_WARN, "rpc", "peer does not read", "peer=%s seconds=%.1f queued=%zu",
+                    rmk_rpc_call_peer(call), (double)(now_us - call->send_began_us) / 1e6,
+                    call->queued_bytes);
+            rmk_rpc_call_cancel(call);
+        }
+    }
+}
+
+void rmk_rpc_call_set_stall(struct rmk_rpc_call *call, uint32_t milliseconds)
+{
+    uv_timer_t *watch = &call->rpc->watch;
+
+    call->stall_us = (uint64_t)milliseconds * 1000;
+    if (milliseconds > 0 && !uv_is_active((uv_handle_t *)watch) && !call->rpc->closing) {
+        (void)uv_timer_start(watch, on_watch, WATCH_MS, WATCH_MS);
+        uv_unref((uv_handle_t *)watch); /* the mailbox keeps the loop alive */
+    }
 }
 
 size_t rmk_rpc_call_queued_bytes(const struct rmk_rpc_call *call)

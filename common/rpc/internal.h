@@ -24,6 +24,7 @@ struct rmk_rpc {
     struct rmk_mailbox mailbox;
     struct rmk_mailbox_item stopped; /* posted by the thread as its last act */
     uv_prepare_t flusher;
+    uv_timer_t watch;      /* over calls that may stall; runs once one asks for it */
     struct rmk_list dirty; /* calls with something to send */
     struct rmk_list calls;
     struct rmk_list servers;

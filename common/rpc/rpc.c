@@ -123,11 +123,18 @@ static void on_mailbox_closed(void *context)
     free(rpc);
 }
 
-static void on_flusher_closed(uv_handle_t *handle)
+static void on_watch_closed(uv_handle_t *handle)
 {
     struct rmk_rpc *rpc = handle->data;
 
     rmk_mailbox_close(&rpc->mailbox, on_mailbox_closed);
+}
+
+static void on_flusher_closed(uv_handle_t *handle)
+{
+    struct rmk_rpc *rpc = handle->data;
+
+    uv_close((uv_handle_t *)&rpc->watch, on_watch_closed);
 }
 
 static void on_stopped(struct rmk_rpc *rpc)
@@ -192,6 +199,8 @@ enum rmk_err rmk_rpc_create(uv_loop_t *loop, struct rmk_rpc **out_rpc, struct rm
     gpr_set_log_function(on_grpc_log);
     grpc_init();
     rpc->queue = grpc_completion_queue_create_for_next(NULL);
+    (void)uv_timer_init(loop, &rpc->watch);
+    rpc->watch.data = rpc;
     (void)uv_prepare_init(loop, &rpc->flusher);
     rpc->flusher.data = rpc;
     (void)uv_prepare_start(&rpc->flusher, on_flush);

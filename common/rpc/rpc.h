@@ -98,6 +98,9 @@ bool rmk_rpc_call_send(struct rmk_rpc_call *call, struct rmk_bytes message);
 /* Another mark for this call; 0: the default. */
 void rmk_rpc_call_set_mark(struct rmk_rpc_call *call, size_t bytes);
 size_t rmk_rpc_call_queued_bytes(const struct rmk_rpc_call *call);
+/* Cancel the call once the peer has taken nothing for so long while something waited for it; looked
+ * at every half second. 0: never, which is the default. */
+void rmk_rpc_call_set_stall(struct rmk_rpc_call *call, uint32_t milliseconds);
 
 /* Server: end the call after what is queued. Client: rmk_rpc_call_half_close says "no more from
  * me". */

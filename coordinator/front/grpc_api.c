@@ -357,6 +357,7 @@ static void begin(struct rmk_rpc_call *call, struct rmk_grpc_api *api, bool once
     generate->once = once;
     api->call_count++;
     rmk_rpc_call_set_mark(call, CLIENT_QUEUE_BYTES);
+    rmk_rpc_call_set_stall(call, api->stall_timeout_ms);
     rmk_rpc_call_listen(call, &events, generate);
 }
 

@@ -20,6 +20,7 @@ struct rmk_grpc_api {
     struct rmk_links *links;
     const char *model_name;
     uint64_t started_us;
+    uint32_t stall_timeout_ms; /* a client that has read nothing for so long is cut off */
     /* "starting", "ready", "draining" */
     const char *(*state)(void *context);
     void *context;

@@ -129,30 +129,82 @@ static void canvases_come_when_asked_for(void **state)
     client_deinit(&client);
 }
 
-static void a_client_that_does_not_read_stops_its_rounds_until_it_reads_again(void **state)
+/* A request of so many canvases that the queue is soon full, of a client that does not read; until
+ * no plan has come for a third of a second. */
+static void ask_without_reading(struct client *client, struct ask *ask)
 {
-    struct client client;
-    struct ask ask;
     uint32_t seen = 0;
     uint32_t quiet = 0;
 
-    (void)state;
-    start();
-    ask_init(&ask, "Write letters.", 1024);
-    ask.request.stream_canvas = true; /* some 15 KB a round: the queue is soon full */
-    client_ask(&client, &world, &ask, 0);
-    rmk_rpc_call_pause(client.call);
-    /* Until no plan has come for a third of a second. */
+    ask_init(ask, "Write letters.", 1024);
+    ask->request.request_id = "unread";
+    ask->request.stream_canvas = true; /* some 15 KB a round */
+    client_ask(client, &world, ask, 0);
+    rmk_rpc_call_pause(client->call);
     while (quiet < 10) {
         world_run(&world, 30);
         quiet = ranks[0].plan_count == seen && seen > 1 ? quiet + 1 : 0;
         seen = ranks[0].plan_count;
     }
     assert_true(seen < 1024);
-    assert_false(client.ended);
+    assert_false(client->ended);
+}
+
+static void a_client_that_does_not_read_stops_its_rounds_until_it_reads_again(void **state)
+{
+    struct client client;
+    struct ask ask;
+
+    (void)state;
+    start();
+    ask_without_reading(&client, &ask);
     rmk_rpc_call_resume(client.call);
     client_wait(&client);
     expect_answer(&client, 1024);
+    client_deinit(&client);
+}
+
+static void one_who_reads_joins_one_who_does_not_and_the_request_goes_on(void **state)
+{
+    struct client stuck, reader;
+    struct ask ask;
+
+    (void)state;
+    start();
+    ask_without_reading(&stuck, &ask);
+    client_ask(&reader, &world, &ask, 0);
+    client_wait(&reader);
+    expect_answer(&reader, 1024);
+    assert_false(stuck.ended);
+    client_deinit(&reader);
+    rmk_rpc_call_cancel(stuck.call);
+    client_wait(&stuck);
+    client_deinit(&stuck);
+}
+
+static bool nothing_is_open(void *context)
+{
+    Remask__V1__StatusReply *status = get_status(context);
+    bool none = status->open_requests == 0;
+
+    remask__v1__status_reply__free_unpacked(status, NULL);
+    return none;
+}
+
+static void a_client_that_never_reads_is_cut_off(void **state)
+{
+    struct client client;
+    struct ask ask;
+
+    (void)state;
+    world.options.stall_timeout_ms = 1000;
+    start();
+    ask_without_reading(&client, &ask);
+    assert_false(nothing_is_open(&world));
+    world_wait(&world, nothing_is_open, &world, "the request to end");
+    rmk_rpc_call_resume(client.call);
+    client_wait(&client);
+    expect_status(&client, RMK_STATUS_CANCELLED, "");
     client_deinit(&client);
 }
 
@@ -442,6 +494,8 @@ int main(void)
         TEST(an_answer_streams_as_it_settles_and_equals_the_result),
         TEST(canvases_come_when_asked_for),
         TEST(a_client_that_does_not_read_stops_its_rounds_until_it_reads_again),
+        TEST(one_who_reads_joins_one_who_does_not_and_the_request_goes_on),
+        TEST(a_client_that_never_reads_is_cut_off),
         TEST(a_stop_in_the_text_cuts_before_it_and_spares_rounds),
         TEST(bad_requests_are_refused_in_words),
         TEST(a_request_larger_than_every_group_is_refused_with_numbers),
