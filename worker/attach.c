@@ -207,21 +207,6 @@ void rmk_attach_send(struct rmk_attach *attach, const Remask__Cluster__V1__Worke
     }
 }
 
-static void drop_message(struct rmk_rpc_call *call, struct rmk_bytes message, void *context)
-{
-    (void)call;
-    (void)message;
-    (void)context;
-}
-
-static void drop_done(struct rmk_rpc_call *call, int status, const char *message, void *context)
-{
-    (void)call;
-    (void)status;
-    (void)message;
-    (void)context;
-}
-
 static void free_attach(uv_handle_t *handle)
 {
     free(handle->data);
@@ -236,14 +221,12 @@ void rmk_attach_close(struct rmk_attach *attach, const char *why)
         return;
     }
     if (attach->call != NULL) {
-        static const struct rmk_rpc_events silent = {.on_message = drop_message,
-                                                     .on_done = drop_done};
         goodbye.why = (char *)why;
         message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_GOODBYE;
         message.goodbye = &goodbye;
         rmk_attach_send(attach, &message);
         /* The call may outlive the attach: from here on nobody listens. */
-        rmk_rpc_call_listen(attach->call, &silent, NULL);
+        rmk_rpc_call_ignore(attach->call);
         rmk_rpc_call_half_close(attach->call);
         attach->call = NULL;
     }
