@@ -33,6 +33,7 @@ struct entry {
 };
 
 struct shard {
+    char *path;
     char *name; /* the last part of the path */
     void *map;
     size_t size;
@@ -374,8 +375,9 @@ static enum rmk_err open_shard(const char *path, struct shard *shard, struct rmk
     const char *slash = strrchr(path, '/');
     enum rmk_err err = RMK_OK;
 
+    shard->path = strdup(path);
     shard->name = strdup(slash == NULL ? path : slash + 1);
-    if (shard->name == NULL) {
+    if (shard->path == NULL || shard->name == NULL) {
         err = no_memory(why);
         goto out;
     }
@@ -394,6 +396,7 @@ static void close_shard(struct shard *shard)
         free(shard->entries[i].name);
     }
     free(shard->entries);
+    free(shard->path);
     free(shard->name);
     if (shard->map != NULL) {
         (void)munmap(shard->map, shard->size);
@@ -706,6 +709,23 @@ enum rmk_err rmk_checkpoint_expect(const struct rmk_checkpoint *checkpoint, cons
     }
     *out_tensor = tensor;
     return RMK_OK;
+}
+
+void rmk_checkpoint_place(const struct rmk_checkpoint *checkpoint, const struct rmk_tensor *tensor,
+                          const char **out_path, uint64_t *out_offset)
+{
+    const uintptr_t data = (uintptr_t)tensor->data;
+
+    for (size_t i = 0; i < checkpoint->shard_count; i++) {
+        const struct shard *shard = &checkpoint->shards[i];
+        const uintptr_t begin = (uintptr_t)shard->map;
+        if (data >= begin && data - begin <= shard->size) {
+            *out_path = shard->path;
+            *out_offset = data - begin;
+            return;
+        }
+    }
+    rmk_assert(!"the tensor is of another checkpoint");
 }
 
 size_t rmk_checkpoint_count(const struct rmk_checkpoint *checkpoint)
