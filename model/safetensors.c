@@ -330,6 +330,23 @@ enum rmk_err rmk_checkpoint_expect(const struct rmk_checkpoint *checkpoint, cons
     return RMK_OK;
 }
 
+void rmk_checkpoint_place(const struct rmk_checkpoint *checkpoint, const struct rmk_tensor *tensor,
+                          const char **out_path, uint64_t *out_offset)
+{
+    const uintptr_t data = (uintptr_t)tensor->data;
+
+    for (size_t i = 0; i < checkpoint->shard_count; i++) {
+        const struct rmk_shard *shard = &checkpoint->shards[i];
+        const uintptr_t begin = (uintptr_t)shard->map;
+        if (data >= begin && data - begin <= shard->size) {
+            *out_path = shard->path;
+            *out_offset = data - begin;
+            return;
+        }
+    }
+    rmk_assert(!"the tensor is of another checkpoint");
+}
+
 size_t rmk_checkpoint_count(const struct rmk_checkpoint *checkpoint)
 {
     return checkpoint->entry_count;

@@ -13,6 +13,7 @@ struct rmk_shard_entry {
 };
 
 struct rmk_shard {
+    char *path;
     char *name; /* the last part of the path */
     void *map;
     size_t size;

@@ -319,8 +319,9 @@ enum rmk_err rmk_shard_open(const char *path, struct rmk_shard *shard, struct rm
     const char *slash = strrchr(path, '/');
     enum rmk_err err = RMK_OK;
 
+    shard->path = strdup(path);
     shard->name = strdup(slash == NULL ? path : slash + 1);
-    if (shard->name == NULL) {
+    if (shard->path == NULL || shard->name == NULL) {
         err = rmk_shard_no_memory(why);
         goto out;
     }
@@ -339,6 +340,7 @@ void rmk_shard_close(struct rmk_shard *shard)
         free(shard->entries[i].name);
     }
     free(shard->entries);
+    free(shard->path);
     free(shard->name);
     if (shard->map != NULL) {
         (void)munmap(shard->map, shard->size);

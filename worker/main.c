@@ -294,7 +294,7 @@ static int text_main(int argc, char **argv)
          .target = &kv,
          .argument = "SIZE",
          .help = "keys and values kept between steps, each rank; absent: for all slots, at most a "
-                 "quarter of the memory"},
+                 "quarter of the memory, shared by the ranks on it"},
         {.name = "feature-bytes",
          .kind = RMK_CONFIG_BYTES,
          .target = &feature,
@@ -355,6 +355,8 @@ static int text_main(int argc, char **argv)
     options.feature_bytes_max =
         rmk_config_flag(&config, "feature-bytes")->given != NULL ? feature : RMK_TEXT_BYTES_AUTO;
     options.local_ranks = (uint32_t)local_ranks;
+    options.device_ranks =
+        (uint32_t)(ranks_per_device < local_ranks ? ranks_per_device : local_ranks);
     options.dry_run = dry_run;
     options.collectives = collective > 0 ? collectives[collective] : NULL;
     if (nccl != NULL) {

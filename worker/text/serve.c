@@ -428,6 +428,13 @@ static void stop(void *context)
     rmk_staging_destroy(serve->staging);
 }
 
+/* Ranks whose memory is this rank's too: of the host, or of its GPU. */
+static uint32_t sharers(const struct serve *serve)
+{
+    return rmk_exchange_is_host(serve->host.device) ? serve->options.local_ranks
+                                               : serve->options.device_ranks;
+}
+
 /* Said before anything is loaded; on a GPU also held to what is free there. */
 static enum rmk_err plan_memory(const struct serve *serve, const struct rmk_runner_options *runner,
                                 const struct rmk_checkpoint *checkpoint, struct rmk_why *why)
@@ -448,6 +455,8 @@ static enum rmk_err plan_memory(const struct serve *serve, const struct rmk_runn
         .kv_rows_max = runner->kv_rows_max,
         .feature_rows_max = runner->feature_rows_max,
         .free_bytes = serve->host.device->info.memory_free_bytes,
+        .memory_bytes = serve->host.device->info.memory_bytes,
+        .sharers = sharers(serve),
     };
     const struct rmk_memory_plan plan = rmk_memory_plan_make(&ask);
     char line[512];
@@ -469,8 +478,7 @@ static uint32_t cache_rows(const struct serve *serve, uint64_t bytes_max, uint64
                            uint64_t wanted)
 {
     if (bytes_max == RMK_TEXT_BYTES_AUTO) {
-        bytes_max = serve->host.device->info.memory_bytes / 4;
-        bytes_max /= rmk_exchange_is_host(serve->host.device) ? serve->options.local_ranks : 1;
+        bytes_max = rmk_memory_plan_cache_bytes(serve->host.device->info.memory_bytes, sharers(serve));
     }
     uint64_t rows = bytes_max / row_bytes;
     return (uint32_t)(rows < wanted ? rows : wanted);

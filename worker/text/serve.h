@@ -9,7 +9,7 @@
 #include "worker/host.h"
 
 /* kv_bytes_max: a row for each row of each slot; feature_bytes_max: one request with guidance;
- * neither more than a quarter of the device's memory. */
+ * neither more than a quarter of the device's memory, divided by the ranks that share it. */
 #define RMK_TEXT_BYTES_AUTO UINT64_MAX
 
 struct rmk_text_serve_options {
@@ -23,6 +23,7 @@ struct rmk_text_serve_options {
     uint64_t kv_bytes_max;      /* keys and values kept between steps; 0: none */
     uint64_t feature_bytes_max; /* and attention and MLP outputs; 0: none */
     uint32_t local_ranks;       /* of this host: they share its memory */
+    uint32_t device_ranks;      /* of this rank's GPU, itself included: they share the GPU's */
     const char
         *collectives; /* kind of the group's communicator; NULL: nccl between GPUs, cpu else */
     bool dry_run;     /* load, print the plan of memory, leave */
