@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/dummy.h"
 #include "model/spec.h"
-#include "worker/dummy.h"
 
 enum { DUMMY_SEED = 5 };
 

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/dummy.h"
 #include "model/safetensors.h"
-#include "worker/dummy.h"
 #include "worker/text/load.h"
 
 enum { NAME_BYTES = 128 };

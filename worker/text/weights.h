@@ -65,7 +65,7 @@ struct rmk_weights_options {
 /* Errors name the tensor: RMK_ENOTFOUND, RMK_ECORRUPT (another shape), RMK_EUNSUPPORTED (not F32,
  * BF16 or F16); RMK_EINVAL: more ranks than key/value heads.
  *
- * Dummy values are those of worker/dummy.h; norms are 1. */
+ * Dummy values are those of model/dummy.h; norms are 1. */
 enum rmk_err rmk_weights_create(const struct rmk_weights_options *options,
                                 struct rmk_weights **out_weights, struct rmk_why *why);
 void rmk_weights_destroy(struct rmk_weights *weights);

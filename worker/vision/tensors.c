@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "worker/dummy.h"
+#include "model/dummy.h"
 
 enum { NAME_MAX_BYTES = 256 };
 

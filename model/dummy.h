@@ -2,8 +2,8 @@
  * depends on the seed, the tensor's name and the element's place in the whole tensor, so that every
  * cut and every machine has the same model. bf16, close to normal with deviation 0.02.
  * kernels/cuda/linear.cu makes the same numbers on a GPU. */
-#ifndef RMK_WORKER_DUMMY_H
-#define RMK_WORKER_DUMMY_H
+#ifndef RMK_MODEL_DUMMY_H
+#define RMK_MODEL_DUMMY_H
 
 #include <stdint.h>
 #include <string.h>
