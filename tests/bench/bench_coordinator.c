@@ -547,7 +547,7 @@ static enum rmk_err create(struct bench *bench, struct rmk_why *why)
     const struct rmk_loop_hooks hooks = {.perform = perform, .flush = flush, .context = bench};
     enum rmk_err err;
 
-    RMK_TRY(rmk_model_data_create(options->model, NULL, NULL, "bench", &bench->model, why));
+    RMK_TRY(rmk_model_data_create(options->model, NULL, NULL, "bench", false, &bench->model, why));
     bench->images = rmk_images_create((uint64_t)1 << 32);
     bench->registry = rmk_metrics_create();
     rmk_coordinator_metrics_init(&bench->metrics, bench->registry);
