@@ -501,8 +501,8 @@ enum rmk_err rmk_app_create(uv_loop_t *uv, const struct rmk_app_options *options
     app->timer.data = app;
     app->timer_open = true;
     RMK_TRY(rmk_model_data_create(options->model_dir, options->vision_dir,
-                                  options->config_overrides, options->model_name, &app->model,
-                                  why));
+                                  options->config_overrides, options->model_name,
+                                  options->load_dummy, &app->model, why));
     app->model->served.profile = options->profile;
     app->require_vision =
         options->require_vision == RMK_VISION_NEED_YES ||

@@ -28,6 +28,7 @@ struct rmk_app_options {
     const char *config_overrides;      /* JSON object over config.json; may be NULL */
     const char *model_name;            /* NULL: the directory's last part */
     const struct rmk_profile *profile; /* of requests that name none; NULL: exact */
+    bool load_dummy;                   /* workers have dummy weights; no checkpoint is looked for */
     const char *listen;                /* HOST:PORT, port 0: the system chooses */
     const char *cluster_listen;
     const char *metrics_listen;

@@ -124,12 +124,15 @@ static void set_numbers(struct rmk_app_options *options, const struct flag_numbe
         .min = (least), .max = (most), .argument = "N", .help = (sentence)                         \
     }
 
+static const char *const load_formats[] = {"checkpoint", "dummy", NULL};
+
 int main(int argc, char **argv)
 {
     struct rmk_app_options options;
     struct flag_numbers numbers = {0};
     bool require_vision = false;
     int profile = RMK_PROFILE_EXACT;
+    int load_format = 0;
     int log_level = RMK_LOG_INFO;
     int log_format = RMK_LOG_LOGFMT;
     struct rmk_config_flag flags[] = {
@@ -145,6 +148,12 @@ int main(int argc, char **argv)
              "fields that replace those of config.json; workers need the same"),
         TEXT("served-model-name", &options.model_name, NULL, "NAME",
              "what clients call the model; default: the directory's name"),
+        {.name = "load-format",
+         .kind = RMK_CONFIG_CHOICE,
+         .target = &load_format,
+         .fallback = "checkpoint",
+         .choices = load_formats,
+         .help = "dummy: workers have dummy weights, for benchmarks; no weights are looked for"},
         {.name = "default-profile",
          .kind = RMK_CONFIG_CHOICE,
          .target = &profile,
@@ -236,6 +245,7 @@ int main(int argc, char **argv)
     if (status < 0) {
         set_numbers(&options, &numbers);
         options.profile = &rmk_profiles[profile];
+        options.load_dummy = load_format == 1;
         if (rmk_config_flag(&config, "require-vision")->origin != RMK_CONFIG_UNSET) {
             options.require_vision = require_vision ? RMK_VISION_NEED_YES : RMK_VISION_NEED_NO;
         }

@@ -42,8 +42,8 @@ static enum rmk_err load_tokenizer(const char *dir, struct rmk_tokenizer **out_t
 }
 
 enum rmk_err rmk_model_data_create(const char *dir, const char *vision_dir, const char *overrides,
-                                   const char *name, struct rmk_model_data **out_data,
-                                   struct rmk_why *why)
+                                   const char *name, bool load_dummy,
+                                   struct rmk_model_data **out_data, struct rmk_why *why)
 {
     struct rmk_model_data *data = calloc(1, sizeof(*data));
     struct rmk_checkpoint *checkpoint = NULL;
@@ -56,8 +56,10 @@ enum rmk_err rmk_model_data_create(const char *dir, const char *vision_dir, cons
     RMK_TRY(rmk_spec_read(dir, vision_dir, overrides, &data->spec, why));
     RMK_TRY(load_tokenizer(dir, &data->tokenizer, why));
     RMK_TRY(rmk_spec_bind_tokenizer(&data->spec, data->tokenizer, why));
-    RMK_TRY(rmk_checkpoint_open(dir, &checkpoint, why));
-    rmk_checkpoint_digest(checkpoint, data->served.digest);
+    if (!load_dummy) {
+        RMK_TRY(rmk_checkpoint_open(dir, &checkpoint, why));
+        rmk_checkpoint_digest(checkpoint, data->served.digest);
+    }
     if (name != NULL) {
         (void)snprintf(data->name, sizeof(data->name), "%s", name);
     } else {

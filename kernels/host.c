@@ -1,6 +1,7 @@
 #include "kernels/host.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,65 @@
 enum {
     LINE_BYTES = 64,
     HUGE_BYTES = 2 << 20,
+    MAPPED_BYTES = 64 << 20,
 };
+
+/* Blocks from MAPPED_BYTES on are mapped by themselves: zeros as they come, so that what nobody
+ * touches takes no memory. Caches are sized for all slots at full length, which few fill. */
+struct mapping {
+    void *memory; /* within the mapping, aligned */
+    void *base;
+    size_t bytes;
+    struct mapping *next;
+};
+
+static pthread_mutex_t mappings_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct mapping *mappings;
+
+static void *map_zeros(size_t bytes)
+{
+    struct mapping *mapping = calloc(1, sizeof(*mapping));
+
+    if (mapping == NULL || bytes > SIZE_MAX - HUGE_BYTES) {
+        free(mapping);
+        return NULL;
+    }
+    mapping->bytes = bytes + HUGE_BYTES;
+    mapping->base =
+        mmap(NULL, mapping->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapping->base == MAP_FAILED) {
+        free(mapping);
+        return NULL;
+    }
+    mapping->memory =
+        (char *)mapping->base + (HUGE_BYTES - (uintptr_t)mapping->base % HUGE_BYTES) % HUGE_BYTES;
+    (void)madvise(mapping->base, mapping->bytes, MADV_HUGEPAGE); /* only a hint */
+    (void)pthread_mutex_lock(&mappings_lock);
+    mapping->next = mappings;
+    mappings = mapping;
+    (void)pthread_mutex_unlock(&mappings_lock);
+    return mapping->memory;
+}
+
+/* Whether it was mapped; then it is gone. */
+static bool unmap(const void *memory)
+{
+    struct mapping **link = &mappings;
+    struct mapping *mapping;
+
+    (void)pthread_mutex_lock(&mappings_lock);
+    while (*link != NULL && (*link)->memory != memory) {
+        link = &(*link)->next;
+    }
+    mapping = *link;
+    if (mapping != NULL) {
+        *link = mapping->next;
+        (void)munmap(mapping->base, mapping->bytes);
+    }
+    (void)pthread_mutex_unlock(&mappings_lock);
+    free(mapping);
+    return mapping != NULL;
+}
 
 enum rmk_err rmk_host_alloc(struct rmk_device *device, size_t bytes, void **out,
                             struct rmk_why *why)
@@ -26,6 +85,14 @@ enum rmk_err rmk_host_alloc(struct rmk_device *device, size_t bytes, void **out,
         return rmk_fail(why, RMK_ELIMIT, "no memory for %zu bytes", bytes);
     }
     bytes = bytes == 0 ? LINE_BYTES : bytes;
+    if (bytes >= MAPPED_BYTES) {
+        memory = map_zeros(bytes);
+        if (memory == NULL) {
+            return rmk_fail(why, RMK_ELIMIT, "no memory for %zu bytes", bytes);
+        }
+        *out = memory;
+        return RMK_OK;
+    }
     if (posix_memalign(&memory, alignment, bytes) != 0) {
         return rmk_fail(why, RMK_ELIMIT, "no memory for %zu bytes", bytes);
     }
@@ -40,7 +107,9 @@ enum rmk_err rmk_host_alloc(struct rmk_device *device, size_t bytes, void **out,
 void rmk_host_free(struct rmk_device *device, void *memory)
 {
     (void)device;
-    free(memory);
+    if (!unmap(memory)) {
+        free(memory);
+    }
 }
 
 enum rmk_err rmk_host_upload(struct rmk_device *device, void *target, const void *source_host,

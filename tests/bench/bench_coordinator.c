@@ -6,8 +6,9 @@
  *     bench-coordinator [--requests N] [--open N] [--groups N] [--slots N] [--plan-rows N]
  *                       [--gen-length N] [--picture-bytes N] [--model DIR]
  *
- * Two parts of N requests each, of few and of many rows, so that what a row costs and what a
- * request costs beside its rows can be told apart.
+ * Two parts, N requests of few rows and N / 8 of eight times as many, so that what a row costs and
+ * what a request costs beside its rows can be told apart. The process's memory is looked at ten
+ * times in each part, after as many requests first as are open and kept at once.
  */
 #include <getopt.h>
 #include <inttypes.h>
@@ -16,10 +17,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <uv.h>
 
 #include "common/clock.h"
+#include "common/digest.h"
 #include "common/limits.h"
 #include "common/log.h"
 #include "common/metrics.h"
@@ -48,7 +51,16 @@ static const char said[] =
     "blue square. The circle is left of the square.";
 static const char asked[] = "Please describe the image in detail.";
 
-enum { WORDS_MAX = 256, RESULTS_KEPT = 256, VISIONS = 16, VISION_PARALLEL = 8, PNG_LEAST = 64 };
+enum {
+    WORDS_MAX = 256,
+    RESULTS_KEPT = 256,
+    VISIONS = 16,
+    VISION_PARALLEL = 8,
+    PNG_LEAST = 64,
+    LOOKS = 10,
+    MANY = 8, /* times the rows of the other part */
+    HASHES = 1000,
+};
 
 struct options {
     const char *model;
@@ -107,6 +119,9 @@ struct bench {
     uint64_t plan_bytes;
     uint64_t fake_ns; /* of the loop's thread, in fakes */
     uint64_t failed;
+    uint64_t count;
+    uint64_t resident[LOOKS + 1]; /* before, and after each tenth */
+    uint32_t look_count;
     bool closed;
 };
 
@@ -379,6 +394,30 @@ static void flush(void *context)
     rmk_requests_flush(((struct bench *)context)->requests);
 }
 
+/* Bytes of this process in memory. */
+static uint64_t resident_bytes(void)
+{
+    char text[128] = "";
+    FILE *file = fopen("/proc/self/statm", "r");
+    char *second;
+
+    rmk_assert(file != NULL);
+    (void)!fread(text, 1, sizeof(text) - 1, file);
+    (void)fclose(file);
+    second = strchr(text, ' ');
+    rmk_assert(second != NULL);
+    return strtoull(second, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void look(struct bench *bench)
+{
+    const uint64_t done = bench->count - bench->to_end;
+
+    while (bench->look_count <= LOOKS && done >= bench->count * bench->look_count / LOOKS) {
+        bench->resident[bench->look_count++] = resident_bytes();
+    }
+}
+
 /* Once in every round of the loop, before its turn. */
 static void on_idle(uv_idle_t *idle)
 {
@@ -395,6 +434,7 @@ static void on_idle(uv_idle_t *idle)
     }
     bench->pending_count = 0;
     open_clients(bench);
+    look(bench);
     if (bench->to_end == 0) {
         (void)uv_idle_stop(&bench->idle);
         uv_stop(&bench->uv);
@@ -412,19 +452,29 @@ struct part {
     double bytes;
     size_t heap_before;
     size_t heap_after;
+    uint64_t resident[LOOKS + 1];
 };
 
 static void run_requests(struct bench *bench, uint64_t count)
 {
+    bench->count = count;
     bench->to_open = count;
     bench->to_end = count;
     (void)uv_idle_start(&bench->idle, on_idle);
     (void)uv_run(&bench->uv, UV_RUN_DEFAULT);
 }
 
-static struct part run_part(struct bench *bench, uint32_t steps)
+static void print_resident(const struct part *part)
 {
-    const uint64_t count = bench->options->request_count;
+    (void)printf("  resident MiB, before and after each tenth:");
+    for (unsigned i = 0; i <= LOOKS; i++) {
+        (void)printf(" %.1f", (double)part->resident[i] / (1 << 20));
+    }
+    (void)printf("\n");
+}
+
+static struct part run_part(struct bench *bench, uint32_t steps, uint64_t count)
+{
     struct part part = {.requests = (double)count};
     uint64_t before_ns;
 
@@ -435,10 +485,12 @@ static struct part run_part(struct bench *bench, uint32_t steps)
     bench->plan_bytes = 0;
     bench->fake_ns = 0;
     part.heap_before = mallinfo2().uordblks;
+    bench->look_count = 0;
     before_ns = cpu_ns(CLOCK_PROCESS_CPUTIME_ID);
     run_requests(bench, count);
     part.cpu_us = (double)(cpu_ns(CLOCK_PROCESS_CPUTIME_ID) - before_ns - bench->fake_ns) / 1e3;
     part.heap_after = mallinfo2().uordblks;
+    memcpy(part.resident, bench->resident, sizeof(part.resident));
     part.rows = (double)bench->row_count;
     part.plans = (double)bench->plan_count;
     part.bytes = (double)bench->plan_bytes;
@@ -447,6 +499,7 @@ static struct part run_part(struct bench *bench, uint32_t steps)
                  part.requests, part.rows / part.requests, part.cpu_us / part.requests,
                  part.rows / part.plans, part.bytes / part.rows, part.heap_before >> 10,
                  part.heap_after >> 10);
+    print_resident(&part);
     return part;
 }
 
@@ -547,7 +600,7 @@ static enum rmk_err create(struct bench *bench, struct rmk_why *why)
     const struct rmk_loop_hooks hooks = {.perform = perform, .flush = flush, .context = bench};
     enum rmk_err err;
 
-    RMK_TRY(rmk_model_data_create(options->model, NULL, NULL, "bench", &bench->model, why));
+    RMK_TRY(rmk_model_data_create(options->model, NULL, NULL, "bench", false, &bench->model, why));
     bench->images = rmk_images_create((uint64_t)1 << 32);
     bench->registry = rmk_metrics_create();
     rmk_coordinator_metrics_init(&bench->metrics, bench->registry);
@@ -622,6 +675,20 @@ static void report(const struct part *few, const struct part *many)
                  per_row, 1e6 / per_row, per_request);
 }
 
+/* The part of a request's cost that nothing here can lower: its picture's key is a SHA-256. */
+static void report_hash(const struct bench *bench)
+{
+    const struct rmk_bytes picture = rmk_bytes_of(bench->picture, bench->options->picture_bytes);
+    const uint64_t before_ns = cpu_ns(CLOCK_PROCESS_CPUTIME_ID);
+    uint8_t digest[RMK_DIGEST_BYTES];
+
+    for (unsigned i = 0; i < HASHES; i++) {
+        rmk_assert(rmk_digest_of(picture, digest, NULL) == RMK_OK);
+    }
+    (void)printf("SHA-256 of a picture's %u bytes alone: %.1f us\n", bench->options->picture_bytes,
+                 (double)(cpu_ns(CLOCK_PROCESS_CPUTIME_ID) - before_ns) / 1e3 / HASHES);
+}
+
 static uint64_t number(const char *text, uint64_t most)
 {
     char *end;
@@ -689,7 +756,7 @@ int main(int argc, char **argv)
 {
     struct options options = {
         .model = "models/demo",
-        .request_count = 5000,
+        .request_count = 20000,
         .open_max = 1024,
         .group_count = 256,
         .slot_count = 8,
@@ -700,7 +767,7 @@ int main(int argc, char **argv)
     struct rmk_why why = {0};
 
     parse(argc, argv, &options);
-    if (options.gen_length < 8 || options.slot_count == 0 || options.group_count == 0 ||
+    if (options.gen_length < MANY || options.slot_count == 0 || options.group_count == 0 ||
         options.open_max == 0 || options.request_count == 0) {
         (void)fprintf(stderr, "bench-coordinator: at least 8 tokens, and one of all else\n");
         return 64;
@@ -712,9 +779,13 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "bench-coordinator: %s\n", why.text);
         return 1;
     }
-    struct part few = run_part(&bench, options.gen_length / 8);
-    struct part many = run_part(&bench, options.gen_length);
+    struct part few = run_part(&bench, options.gen_length / MANY, options.request_count);
+    struct part many =
+        run_part(&bench, options.gen_length, (options.request_count + MANY - 1) / MANY);
     report(&few, &many);
+    if (options.picture_bytes > 0) {
+        report_hash(&bench);
+    }
     destroy(&bench);
     return bench.failed == 0 ? 0 : 1;
 }

@@ -28,7 +28,7 @@ static void read_model(struct world *world)
     struct rmk_model_data *model = NULL;
     struct rmk_why why = {0};
 
-    if (rmk_model_data_create("models/demo", NULL, NULL, NULL, &model, &why) != RMK_OK) {
+    if (rmk_model_data_create("models/demo", NULL, NULL, NULL, false, &model, &why) != RMK_OK) {
         fail_msg("%s", why.text);
     }
     memcpy(world->digest, model->served.digest, sizeof(world->digest));

@@ -19,7 +19,8 @@ static void load(void)
     struct rmk_why why = {0};
 
     if (model == NULL) {
-        rmk_assert(rmk_model_data_create("models/demo", NULL, NULL, NULL, &model, &why) == RMK_OK);
+        rmk_assert(rmk_model_data_create("models/demo", NULL, NULL, NULL, false, &model, &why) ==
+                   RMK_OK);
         images = rmk_images_create(1 << 20);
         rmk_assert(images != NULL);
     }

@@ -1,5 +1,6 @@
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,6 +92,44 @@ static void memory_is_aligned_and_zeroed_and_too_much_is_refused(void **state)
     rmk_device_destroy(device);
 }
 
+static uint64_t resident_pages(void)
+{
+    char text[128] = "";
+    FILE *file = fopen("/proc/self/statm", "r");
+
+    assert_non_null(file);
+    assert_true(fread(text, 1, sizeof(text) - 1, file) > 0);
+    (void)fclose(file);
+    return strtoull(strchr(text, ' '), NULL, 10);
+}
+
+static void large_memory_is_zeros_and_takes_none_until_it_is_touched(void **state)
+{
+    enum { BYTES = 200000001, PAGE_COUNT = BYTES / 4096 };
+    struct rmk_device *device = NULL;
+    struct rmk_device_options options = {.backend = "cpu", .act = RMK_F32, .threads = 1};
+    char *memory[2] = {0};
+
+    (void)state;
+    assert_int_equal(rmk_device_create(&options, &device, NULL), RMK_OK);
+    const uint64_t before = resident_pages();
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(device->ops->alloc(device, BYTES, (void **)&memory[i], NULL), RMK_OK);
+        assert_int_equal((uintptr_t)memory[i] % 64, 0);
+    }
+    assert_true(resident_pages() < before + PAGE_COUNT / 4);
+    for (size_t i = 0; i < BYTES; i += 1000) {
+        assert_int_equal(memory[0][i], 0);
+        memory[0][i] = 1;
+    }
+    memory[1][BYTES - 1] = 1;
+    device->ops->free(device, memory[0]);
+    device->ops->free(device, memory[1]);
+    assert_true(resident_pages() < before + PAGE_COUNT / 4);
+    device->ops->free(device, NULL);
+    rmk_device_destroy(device);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -98,6 +137,7 @@ int main(void)
         cmocka_unit_test(device_refuses_an_unknown_instruction_set),
         cmocka_unit_test(device_describes_itself_and_the_memory),
         cmocka_unit_test(memory_is_aligned_and_zeroed_and_too_much_is_refused),
+        cmocka_unit_test(large_memory_is_zeros_and_takes_none_until_it_is_touched),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

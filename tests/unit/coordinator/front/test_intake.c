@@ -24,7 +24,7 @@ static int setup(void **state)
     struct rmk_why why = {0};
 
     (void)state;
-    if (rmk_model_data_create("models/demo", NULL, NULL, "demo", &model, &why) != RMK_OK) {
+    if (rmk_model_data_create("models/demo", NULL, NULL, "demo", false, &model, &why) != RMK_OK) {
         fail_msg("%s", why.text);
     }
     images = rmk_images_create(1 << 20);
