@@ -236,7 +236,7 @@ struct rmk_ops {
     /* -- weights for benchmarks
      * ----------------------------------------------------------------------------------------------------------
      */
-    /* y bf16 [rows, columns] = the dummy values (worker/text/weights.h) of `seed` number
+    /* y bf16 [rows, columns] = the dummy values (kernels/dummy.h) of `seed` number
      * first + row * stride + column. NULL on devices of the host, where the caller makes them. */
     enum rmk_err (*dummy)(struct rmk_device *, uint64_t seed, uint64_t first, uint64_t stride,
                           uint32_t rows, uint32_t columns, uint16_t *y);

@@ -115,7 +115,7 @@ static enum rmk_err fill(struct rmk_cuda *cuda, const struct rmk_linear_source *
     return upload_rows(cuda, source->bias_host, RMK_F32, 1, source->n, source->n, linear->bias_act);
 }
 
-/* worker/text/weights.c's dummy_bits; its test compares. */
+/* kernels/dummy.h; the tests of weights compare. */
 __global__ void __launch_bounds__(RMK_CUDA_BLOCK)
     dummy_kernel(uint64_t seed, uint64_t first, uint64_t stride, uint32_t columns, rmk_bf16 *y,
                  size_t count)

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/prng.h"
+#include "kernels/dummy.h"
 #include "model/safetensors.h"
 #include "worker/text/load.h"
 
@@ -43,30 +43,9 @@ struct rectangle {
     struct rmk_cut columns;
 };
 
-static uint64_t name_seed(uint64_t seed, const char *name)
-{
-    for (; *name != '\0'; name++) {
-        seed = (seed ^ (uint8_t)*name) * UINT64_C(0x100000001B3);
-    }
-    return seed;
-}
-
-static uint16_t dummy_bits(uint64_t seed, uint64_t element)
-{
-    uint64_t bits = rmk_prng_splitmix(seed, element);
-    /* The sum of four uniform numbers is close to normal; its deviation is 65536 / sqrt(3). */
-    int64_t sum = (int64_t)(bits & 0xffff) + (int64_t)(bits >> 16 & 0xffff) +
-                  (int64_t)(bits >> 32 & 0xffff) + (int64_t)(bits >> 48) - 2 * 65535;
-    float value = (float)sum * (0.02f * 1.7320508f / 65536.0f);
-    uint32_t word;
-
-    memcpy(&word, &value, sizeof(word));
-    return (uint16_t)((word + 0x7fff + (word >> 16 & 1)) >> 16);
-}
-
 uint16_t rmk_weights_dummy(uint64_t seed, const char *name, uint64_t element)
 {
-    return dummy_bits(name_seed(seed, name), element);
+    return rmk_dummy_bits(rmk_dummy_seed(seed, name), element);
 }
 
 static enum rmk_err no_memory(const char *name, struct rmk_why *why)
@@ -85,12 +64,12 @@ static enum rmk_err make_dummy(struct loader *loader, const char *const *names, 
         return no_memory(names[0], why);
     }
     for (uint32_t i = 0; i < name_count; i++) {
-        uint64_t seed = name_seed(loader->dummy_seed, names[i]);
+        uint64_t seed = rmk_dummy_seed(loader->dummy_seed, names[i]);
         uint16_t *value = values + i * count;
         for (uint64_t row = 0; row < where->rows.count; row++) {
             uint64_t first = (where->rows.begin + row) * where->full_columns + where->columns.begin;
             for (uint64_t column = 0; column < where->columns.count; column++) {
-                *value++ = dummy_bits(seed, first + column);
+                *value++ = rmk_dummy_bits(seed, first + column);
             }
         }
     }
@@ -170,11 +149,9 @@ static enum rmk_err load_vector(struct loader *loader, const char *name, uint64_
     }
     if (loader->checkpoint == NULL) {
         bool is_norm = strstr(name, "norm") != NULL;
-        uint64_t seed = name_seed(loader->dummy_seed, name);
+        uint64_t seed = rmk_dummy_seed(loader->dummy_seed, name);
         for (uint32_t i = 0; i < cut.count; i++) {
-            uint32_t word = (uint32_t)dummy_bits(seed, cut.begin + i) << 16;
-            memcpy(&values[i], &word, sizeof(word));
-            values[i] = is_norm ? 1.0f : values[i];
+            values[i] = is_norm ? 1.0f : rmk_dummy_value(seed, cut.begin + i);
         }
     } else {
         rmk_tensor_to_f32(tensor, cut.begin, cut.count, values);
@@ -222,9 +199,9 @@ static enum rmk_err fill_dummy(struct loader *loader, const char *name,
     uint64_t first = where->rows.begin * where->full_columns + where->columns.begin;
 
     loader->bytes += (uint64_t)where->rows.count * where->columns.count * sizeof(uint16_t);
-    return loader->device->ops->dummy(loader->device, name_seed(loader->dummy_seed, name), first,
-                                      where->full_columns, where->rows.count, where->columns.count,
-                                      target);
+    return loader->device->ops->dummy(loader->device, rmk_dummy_seed(loader->dummy_seed, name),
+                                      first, where->full_columns, where->rows.count,
+                                      where->columns.count, target);
 }
 
 /* A linear of one tensor or of several, one above the other, made on the device. */

@@ -227,6 +227,7 @@ static enum rmk_err start(struct serve *serve, struct rmk_why *why)
         .loop = &serve->loop,
         .lane = serve->lane,
         .encoder = serve->encoder,
+        .tile_batch = serve->options.tile_batch,
         .spec = &serve->spec,
         .cache = serve->cache,
         .coordinator = serve->coordinator,

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/dummy.h"
+
 enum { NAME_MAX_BYTES = 256 };
 
 static uint64_t element_count(uint32_t rank, const uint64_t *shape)
@@ -16,30 +18,15 @@ static uint64_t element_count(uint32_t rank, const uint64_t *shape)
     return count;
 }
 
-/* splitmix64's finaliser over (seed, index), flat in about +-0.03: keeps activations of a deep
- * stack in range. */
-static float dummy_value(uint64_t seed, uint64_t index)
-{
-    uint64_t z = seed + (index + 1) * 0x9E3779B97F4A7C15u;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    z ^= z >> 31;
-    int32_t step = (int32_t)(z >> 57) - 64; /* 7 bits: exact in bf16 */
-    return (float)step / 2048.0f;
-}
-
 /* Norm weights must be near one, or nothing survives the stack. */
 static void fill_dummy(struct rmk_vision_source *source, const char *name, float *values,
                        uint64_t count)
 {
-    uint64_t seed = source->dummy_seed;
+    const uint64_t seed = rmk_dummy_seed(source->dummy_seed, name);
     float base = strstr(name, "norm") != NULL && strstr(name, "weight") != NULL ? 1.0f : 0.0f;
 
-    for (const char *c = name; *c != '\0'; c++) {
-        seed = (seed ^ (uint8_t)*c) * 0x100000001B3u;
-    }
     for (uint64_t i = 0; i < count; i++) {
-        values[i] = base + dummy_value(seed, i);
+        values[i] = base + rmk_dummy_value(seed, i);
     }
 }
 
@@ -84,7 +71,6 @@ enum rmk_err rmk_vision_vector(struct rmk_vision_source *source, const char *nam
     RMK_TRY(read_tensor(source, name, rank, shape, &host, why));
     RMK_TRY(device->ops->alloc(device, bytes, &target, why));
     RMK_TRY(device->ops->upload(device, target, host, bytes));
-    RMK_TRY(device->ops->synchronize(device, why));
     *out = target;
     target = NULL;
 out:
@@ -95,6 +81,24 @@ out:
     return err;
 }
 
+/* bf16 [n, k] in memory of a device that makes dummy values itself. */
+static enum rmk_err make_dummy(struct rmk_vision_source *source, const char *name, uint32_t n,
+                               uint32_t k, void **out, struct rmk_why *why)
+{
+    struct rmk_device *device = source->device;
+    char full[NAME_MAX_BYTES];
+    enum rmk_err err;
+
+    (void)snprintf(full, sizeof(full), "%s%s", source->prefix, name);
+    RMK_TRY(device->ops->alloc(device, (size_t)n * k * sizeof(uint16_t), out, why));
+    err = device->ops->dummy(device, rmk_dummy_seed(source->dummy_seed, full), 0, k, n, k, *out);
+    if (err != RMK_OK) {
+        err = rmk_fail(why, err, "the device made no dummy values of %s", full);
+    }
+out:
+    return err;
+}
+
 enum rmk_err rmk_vision_linear(struct rmk_vision_source *source, const char *name, uint32_t rank,
                                const uint64_t *shape, struct rmk_linear **out, struct rmk_why *why)
 {
@@ -102,17 +106,24 @@ enum rmk_err rmk_vision_linear(struct rmk_vision_source *source, const char *nam
     char member[NAME_MAX_BYTES];
     uint64_t n = shape[0];
     uint64_t k = element_count(rank, shape) / n;
+    const bool makes_dummy = source->checkpoint == NULL && device->ops->dummy != NULL;
+    void *made = NULL;
     float *weight = NULL;
     float *bias = NULL;
     enum rmk_err err;
 
-    (void)snprintf(member, sizeof(member), "%s.weight", name);
-    RMK_TRY(read_tensor(source, member, rank, shape, &weight, why));
     (void)snprintf(member, sizeof(member), "%s.bias", name);
     RMK_TRY(read_tensor(source, member, 1, &n, &bias, why));
+    (void)snprintf(member, sizeof(member), "%s.weight", name);
+    if (makes_dummy) { /* a full-size tower takes the host seconds */
+        RMK_TRY(make_dummy(source, member, (uint32_t)n, (uint32_t)k, &made, why));
+    } else {
+        RMK_TRY(read_tensor(source, member, rank, shape, &weight, why));
+    }
     struct rmk_linear_source linear = {
         .weight_host = weight,
-        .dtype = RMK_F32,
+        .weight_device = made,
+        .dtype = makes_dummy ? RMK_BF16 : RMK_F32,
         .ld = k,
         .n = (uint32_t)n,
         .k = (uint32_t)k,
@@ -120,6 +131,10 @@ enum rmk_err rmk_vision_linear(struct rmk_vision_source *source, const char *nam
     };
     RMK_TRY(device->ops->linear_create(device, &linear, out, why));
 out:
+    if (made != NULL) {
+        (void)device->ops->synchronize(device, NULL); /* what reads it may still run */
+        device->ops->free(device, made);
+    }
     free(weight);
     free(bias);
     return err;
