@@ -120,7 +120,7 @@ static const char *comm_kind(const struct serve *serve)
     if (serve->options.collectives != NULL) {
         return serve->options.collectives;
     }
-    return serve->device->info.stream != NULL ? "nccl" : "cpu";
+    return serve->device->info.stream != NULL && serve->options.device_ranks <= 1 ? "nccl" : "cpu";
 }
 
 static void abort_comm(struct serve *serve)

@@ -30,9 +30,9 @@ struct rmk_text_serve_options {
     uint32_t device_ranks;      /* of this rank's GPU, itself included: they share the GPU's */
     bool load_dummy;
     uint64_t dummy_seed;
-    const char
-        *collectives; /* kind of the group's communicator; NULL: nccl between GPUs, cpu else */
-    bool dry_run;     /* load, print the plan of memory, leave */
+    const char *collectives; /* kind of the group's communicator; NULL: nccl between GPUs of one
+                                rank each, cpu else */
+    bool dry_run;            /* load, print the plan of memory, leave */
     struct rmk_rpc_options rpc;
 };
 
