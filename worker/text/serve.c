@@ -683,6 +683,11 @@ int rmk_text_serve(const struct rmk_text_serve_options *options)
             (unsigned long long)serve->cost.full_row_ns,
             (unsigned long long)serve->cost.window_row_ns, (unsigned long long)serve->cost.round_ns,
             (double)(rmk_clock_us() - begun_us) / 1e6);
+    if (serve->device->info.slow_products > 0) {
+        rmk_log(RMK_LOG_WARN, "text", "cublasLt has no algorithm for some products",
+                "rank=%u/%u shapes=%u", options->rank, options->size,
+                serve->device->info.slow_products);
+    }
     if (options->dry_run) {
         (void)printf("%s\n", plan);
         status = 0;
