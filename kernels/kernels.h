@@ -47,6 +47,8 @@ struct rmk_device_info {
     uint64_t memory_bytes; /* total and free now; host memory for ref and cpu */
     uint64_t memory_free_bytes;
     void *stream; /* cuda: the cudaStream_t that ops run in, for collectives; NULL elsewhere */
+    uint32_t slow_products; /* cuda: shapes of products that cublasLt declined so far, and that are
+                               an order of magnitude slower for it */
 };
 
 /* Upper bounds of everything a step may ask for; the device allocates its scratch from it, once. */

@@ -276,14 +276,14 @@ static int text_main(int argc, char **argv)
          .min = 1,
          .max = RMK_TP_RANKS_MAX,
          .argument = "N",
-         .help = "ranks that share a GPU; more than one need --collectives cpu"},
+         .help = "ranks that share a GPU; NCCL can do it from 2.30 on, so auto is cpu then"},
         {.name = "collectives",
          .kind = RMK_CONFIG_CHOICE,
          .target = &collective,
          .fallback = "auto",
          .choices = collectives,
-         .help = "how ranks add up: nccl between GPUs, cpu through shared memory (several ranks on "
-                 "one GPU too)"},
+         .help = "how ranks add up: nccl between GPUs, cpu through shared memory; auto: nccl where "
+                 "each rank has a GPU to itself"},
         {.name = "nccl",
          .kind = RMK_CONFIG_TEXT,
          .target = &nccl,
@@ -361,6 +361,9 @@ static int text_main(int argc, char **argv)
     options.collectives = collective > 0 ? collectives[collective] : NULL;
     if (nccl != NULL) {
         rmk_comm_nccl_library(nccl);
+    }
+    if (options.device_ranks > 1) {
+        rmk_comm_nccl_share_gpus();
     }
     status = rmk_text_serve(&options);
 out:

@@ -283,12 +283,18 @@ template <typename T> static enum rmk_err prepare_plain(struct rmk_cuda *cuda)
 {
     RMK_CUDA(cuda,
              cudaFuncSetAttribute(plain_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  (int)plain_bytes(RMK_HEAD_WIDTH_MAX)));
+                                  (int)plain_bytes(cuda->head_width_max)));
     return RMK_OK;
 }
 
-enum rmk_err rmk_cuda_attention_prepare(struct rmk_cuda *cuda)
+/* 227 KiB on H100 and B200 and 163 on A100 hold the widest head; 99 on smaller ones of the same
+ * generations do not. */
+enum rmk_err rmk_cuda_attention_prepare(struct rmk_cuda *cuda, size_t shared_bytes)
 {
+    cuda->head_width_max = RMK_HEAD_WIDTH_MAX;
+    while (cuda->head_width_max > 0 && plain_bytes(cuda->head_width_max) > shared_bytes) {
+        cuda->head_width_max--;
+    }
     return RMK_FOR_DTYPE(cuda->device.info.act, prepare_plain)(cuda);
 }
 

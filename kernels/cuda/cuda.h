@@ -31,11 +31,12 @@ constexpr uint32_t RMK_STAGING_PARTS = RMK_CUDA_STAGING_PARTS;
 constexpr size_t RMK_STAGING_PART_BYTES = RMK_CUDA_STAGING_PART_BYTES;
 constexpr uint32_t RMK_HEAD_ROWS = RMK_CUDA_HEAD_ROWS;
 constexpr uint32_t RMK_HEAD_COLUMNS = RMK_CUDA_HEAD_COLUMNS;
-constexpr uint32_t RMK_HEAD_WIDTH_MAX = 512; /* of attention: its shared memory is sized by it */
+constexpr uint32_t RMK_HEAD_WIDTH_MAX = 512; /* of attention, where shared memory holds it */
 
 struct rmk_cuda {
     struct rmk_device device; /* first: a struct rmk_device * is a struct rmk_cuda * */
     int index;
+    uint32_t head_width_max; /* of attention on this GPU */
     cudaStream_t stream;
     struct rmk_why failed; /* the first fault's sentence, for synchronize */
     struct rmk_reserve reserve;
@@ -235,8 +236,8 @@ uint32_t rmk_cuda_mma_tile_rows(enum rmk_dtype act, uint32_t head_width);
 enum rmk_err rmk_cuda_mma_attention(struct rmk_cuda *cuda, const struct rmk_attend *attend,
                                     uint32_t tile_count);
 
-/* Once a device: shared memory beyond 48 KiB must be asked for. */
-enum rmk_err rmk_cuda_attention_prepare(struct rmk_cuda *cuda);
+/* Once a device: shared memory beyond 48 KiB must be asked for; `shared_bytes` are there. */
+enum rmk_err rmk_cuda_attention_prepare(struct rmk_cuda *cuda, size_t shared_bytes);
 
 /* -- vision.cu
  * --------------------------------------------------------------------------------------- */

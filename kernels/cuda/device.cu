@@ -127,10 +127,10 @@ static enum rmk_err reserve(struct rmk_device *device, const struct rmk_reserve 
     struct rmk_cuda *cuda = rmk_cuda_of(device);
 
     cuda->reserve = {};
-    if (wanted->head_width_max > RMK_HEAD_WIDTH_MAX) {
+    if (wanted->head_width_max > cuda->head_width_max) {
         return rmk_fail(why, RMK_EUNSUPPORTED,
-                        "backend cuda: heads of %u columns, at most %u are supported",
-                        wanted->head_width_max, RMK_HEAD_WIDTH_MAX);
+                        "backend cuda: heads of %u columns, at most %u are supported on GPU %d",
+                        wanted->head_width_max, cuda->head_width_max, cuda->index);
     }
     enum rmk_err err = rmk_cuda_enter(cuda);
     if (err == RMK_OK) {
@@ -223,7 +223,7 @@ static enum rmk_err find_gpu(const struct rmk_device_options *options, cudaDevic
     return RMK_OK;
 }
 
-static enum rmk_err begin(struct rmk_cuda *cuda)
+static enum rmk_err begin(struct rmk_cuda *cuda, const cudaDeviceProp *properties)
 {
     size_t free_bytes = 0;
     size_t total_bytes = 0;
@@ -234,7 +234,7 @@ static enum rmk_err begin(struct rmk_cuda *cuda)
     cuda->device.info.memory_bytes = total_bytes;
     cuda->device.info.memory_free_bytes = free_bytes;
     cuda->device.info.stream = cuda->stream;
-    return rmk_cuda_attention_prepare(cuda);
+    return rmk_cuda_attention_prepare(cuda, properties->sharedMemPerBlockOptin);
 }
 
 static enum rmk_err create(const struct rmk_device_options *options, struct rmk_device **out_device,
@@ -256,7 +256,7 @@ static enum rmk_err create(const struct rmk_device_options *options, struct rmk_
     cuda->device.info.act = options->act;
     (void)snprintf(cuda->device.info.description, sizeof(cuda->device.info.description),
                    "cuda %.80s, sm_%d%d", properties.name, properties.major, properties.minor);
-    enum rmk_err err = begin(cuda);
+    enum rmk_err err = begin(cuda, &properties);
     if (err != RMK_OK) {
         (void)rmk_fail(why, err, "backend cuda: %s", cuda->failed.text);
     }

@@ -81,8 +81,8 @@ void rmk_gemm_destroy(struct rmk_gemm *gemm)
     if (gemm == NULL) {
         return;
     }
-    for (uint32_t i = 0; i < gemm->plan_count; i++) {
-        forget_plan(&gemm->plans[i]);
+    for (struct plan &plan : gemm->plans) {
+        forget_plan(&plan);
     }
     (void)cudaFree(gemm->workspace);
     if (gemm->handle != NULL) {
@@ -201,24 +201,30 @@ static const void *bias_of(const struct rmk_product *product)
     return product->y_dtype == RMK_F32 ? (const void *)product->bias : product->bias_act;
 }
 
-/* NULL: no room for another shape. */
+static void decline(struct rmk_cuda *cuda, struct plan *plan)
+{
+    plan->usable = false; /* for good, so that rows do not meet two kernels in turn */
+    cuda->device.info.slow_products++;
+}
+
+/* Of the last PLANS_MAX shapes; an older one is planned again, and alike. */
 static struct plan *plan_of(struct rmk_cuda *cuda, const struct rmk_product *product)
 {
     struct rmk_gemm *gemm = cuda->gemm;
     const enum rmk_dtype act = cuda->device.info.act;
     const void *bias = bias_of(product);
 
-    for (uint32_t i = 0; i < gemm->plan_count; i++) {
+    const uint32_t count = gemm->plan_count < PLANS_MAX ? gemm->plan_count : PLANS_MAX;
+    for (uint32_t i = 0; i < count; i++) {
         struct plan *plan = &gemm->plans[i];
         if (plan->n == product->n && plan->k == product->k && plan->y_dtype == product->y_dtype &&
             plan->bias == (bias != NULL)) {
             return plan;
         }
     }
-    if (gemm->plan_count == PLANS_MAX) {
-        return NULL;
-    }
-    struct plan *plan = &gemm->plans[gemm->plan_count++];
+    struct plan *plan = &gemm->plans[gemm->plan_count++ % PLANS_MAX];
+    forget_plan(plan);
+    *plan = {};
     plan->n = product->n;
     plan->k = product->k;
     plan->y_dtype = product->y_dtype;
@@ -229,6 +235,9 @@ static struct plan *plan_of(struct rmk_cuda *cuda, const struct rmk_product *pro
             plan->bias_apart = true;
             plan->usable = set_bias(plan, NULL) && choose(gemm, plan, act);
         }
+    }
+    if (!plan->usable) {
+        decline(cuda, plan);
     }
     return plan;
 }
@@ -273,7 +282,7 @@ enum rmk_err rmk_gemm_run(struct rmk_cuda *cuda, const struct rmk_product *produ
     const float zero = 0.0F;
 
     *out_done = false;
-    if (plan == NULL || !plan->usable || !is_aligned(product->x, alignment_of(product->k, act)) ||
+    if (!plan->usable || !is_aligned(product->x, alignment_of(product->k, act)) ||
         !is_aligned(product->weight, alignment_of(product->k, act)) ||
         !is_aligned(product->y, alignment_of(product->n, product->y_dtype)) ||
         !set_bias(plan, plan->bias_apart ? NULL : bias_of(product)) ||
@@ -285,7 +294,7 @@ enum rmk_err rmk_gemm_run(struct rmk_cuda *cuda, const struct rmk_product *produ
                        product->x, plan->x, &zero, product->y, plan->y, product->y, plan->y,
                        &plan->algorithm, cuda->gemm->workspace, WORKSPACE_BYTES, cuda->stream);
     if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) {
-        plan->usable = false; /* for good, so that rows do not meet two kernels in turn */
+        decline(cuda, plan);
         return RMK_OK;
     }
     if (status != CUBLAS_STATUS_SUCCESS) {

@@ -263,17 +263,23 @@ enum rmk_err rmk_cuda_layernorm(struct rmk_device *device, float *x, const float
 /* -- activations
  * ------------------------------------------------------------------------------------- */
 
+constexpr uint32_t SWIGLU_CHUNK = 4 * RMK_CUDA_BLOCK; /* columns of a row that a block has */
+
+/* Blocks are told apart by one division each: a division of 64 bits for every element costs more
+ * than the element. */
 template <typename T>
 __global__ void __launch_bounds__(RMK_CUDA_BLOCK)
-    swiglu_kernel(const T *gate_up, T *y, uint32_t f, size_t count)
+    swiglu_kernel(const T *gate_up, T *y, uint32_t f, uint32_t chunks)
 {
-    size_t i = (size_t)blockIdx.x * RMK_CUDA_BLOCK + threadIdx.x;
+    const size_t row = blockIdx.x / chunks;
+    const uint32_t begin = blockIdx.x % chunks * SWIGLU_CHUNK;
+    const uint32_t end = f - begin < SWIGLU_CHUNK ? f : begin + SWIGLU_CHUNK;
+    const T *gates = gate_up + row * 2 * f;
+    const T *ups = gates + f;
 
-    if (i < count) {
-        const T *gates = gate_up + i / f * 2 * f;
-        float gate = rmk_widen(gates[i % f]);
-        float up = rmk_widen(gates[f + i % f]);
-        y[i] = rmk_narrow<T>(gate / (1.0F + expf(-gate)) * up);
+    for (uint32_t i = begin + threadIdx.x; i < end; i += RMK_CUDA_BLOCK) {
+        const float gate = rmk_widen(gates[i]);
+        y[row * f + i] = rmk_narrow<T>(gate / (1.0F + expf(-gate)) * rmk_widen(ups[i]));
     }
 }
 
@@ -281,10 +287,10 @@ template <typename T>
 static enum rmk_err launch_swiglu(struct rmk_cuda *cuda, const void *gate_up, void *y,
                                   uint32_t rows, uint32_t f)
 {
-    size_t count = (size_t)rows * f;
+    const uint32_t chunks = rmk_cuda_blocks(f, SWIGLU_CHUNK);
 
-    RMK_CUDA(cuda, RMK_LAUNCH(cuda, swiglu_kernel<T>, dim3(rmk_cuda_blocks(count, RMK_CUDA_BLOCK)),
-                              dim3(RMK_CUDA_BLOCK), 0, (const T *)gate_up, (T *)y, f, count));
+    RMK_CUDA(cuda, RMK_LAUNCH(cuda, swiglu_kernel<T>, dim3(rows * chunks), dim3(RMK_CUDA_BLOCK), 0,
+                              (const T *)gate_up, (T *)y, f, chunks));
     return RMK_OK;
 }
 

@@ -104,6 +104,7 @@ struct rmk_load {
     struct rmk_load_progress *progress;
     size_t part_bytes;
     bool begun; /* the device has its ring */
+    uint32_t reader_count;
     struct piece *pieces;
     uint32_t piece_count;
     uint32_t piece_capacity;
@@ -361,10 +362,16 @@ out:
     return err;
 }
 
-static void wait_for(struct rmk_load *load, const struct job *job)
+static void wait_for(struct rmk_load *load, struct job *job)
 {
     struct timespec until;
 
+    if (load->reader_count == 0) {
+        load->claimed++;
+        read_block(load, job);
+        job->state = job->err == RMK_OK ? JOB_READ : JOB_FAILED;
+        return;
+    }
     (void)pthread_mutex_lock(&load->mutex);
     while (job->state == JOB_WAITS) {
         (void)clock_gettime(CLOCK_MONOTONIC, &until);
@@ -427,6 +434,7 @@ out:
     return err;
 }
 
+/* Small plans, above all one tensor at a time on the host, are read by the caller: 0. */
 static uint32_t readers_for(const struct rmk_load *load)
 {
     uint64_t blocks = 0;
@@ -437,14 +445,36 @@ static uint32_t readers_for(const struct rmk_load *load)
         blocks += piece->row_bytes * piece->row_count / load->part_bytes + 1;
     }
     readers = readers < RMK_LOAD_READERS ? readers : RMK_LOAD_READERS;
-    return blocks < readers ? (uint32_t)blocks : readers;
+    readers = blocks < readers ? (uint32_t)blocks : readers;
+    return readers > 1 ? readers : 0;
+}
+
+static enum rmk_err begin_on_device(struct rmk_load *load, struct rmk_why *why)
+{
+    struct rmk_device *device = load->device;
+    uint64_t largest = 0;
+    enum rmk_err err = RMK_OK;
+
+    if (device->ops->load_begin == NULL || load->begun) {
+        goto out;
+    }
+    for (uint32_t i = 0; i < load->piece_count; i++) {
+        const struct rmk_load_piece *piece = &load->pieces[i].as;
+        const uint64_t bytes = piece->row_bytes * piece->row_count;
+        largest = bytes > largest ? bytes : largest;
+    }
+    if (largest < load->part_bytes) { /* a small model takes a small ring */
+        load->part_bytes = (largest + 63) / 64 * 64;
+    }
+    RMK_TRY(device->ops->load_begin(device, RMK_LOAD_PARTS, load->part_bytes, why));
+    load->begun = true;
+out:
+    return err;
 }
 
 enum rmk_err rmk_load_run(struct rmk_load *load, struct rmk_why *why)
 {
-    struct rmk_device *device = load->device;
     pthread_t readers[RMK_LOAD_READERS];
-    uint32_t reader_count = 0;
     enum rmk_err err = RMK_OK;
 
     if (load->piece_count == 0) {
@@ -452,29 +482,23 @@ enum rmk_err rmk_load_run(struct rmk_load *load, struct rmk_why *why)
     }
     /* A block is whole elements: a part is a multiple of the widest. */
     rmk_assert(load->part_bytes % 8 == 0);
-    if (device->ops->load_begin != NULL && !load->begun) {
-        RMK_TRY(device->ops->load_begin(device, RMK_LOAD_PARTS, load->part_bytes, why));
-        load->begun = true;
-    }
+    RMK_TRY(begin_on_device(load, why));
     load->over = false;
     load->given = load->claimed = 0;
     load->next_piece = 0;
     load->next_row = load->next_column = 0;
     const uint32_t wanted = readers_for(load);
-    while (reader_count < wanted &&
-           pthread_create(&readers[reader_count], NULL, read_blocks, load) == 0) {
-        reader_count++;
+    load->reader_count = 0;
+    while (load->reader_count < wanted &&
+           pthread_create(&readers[load->reader_count], NULL, read_blocks, load) == 0) {
+        load->reader_count++; /* with fewer, or none, it is slower */
     }
-    if (reader_count > 0) {
-        err = run(load, why);
-    } else {
-        err = rmk_fail(why, RMK_ELIMIT, "no thread can be made to read weights");
-    }
+    err = run(load, why);
     (void)pthread_mutex_lock(&load->mutex);
     load->over = true;
     (void)pthread_cond_broadcast(&load->work);
     (void)pthread_mutex_unlock(&load->mutex);
-    for (uint32_t i = 0; i < reader_count; i++) {
+    for (uint32_t i = 0; i < load->reader_count; i++) {
         (void)pthread_join(readers[i], NULL);
     }
 out:

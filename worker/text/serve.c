@@ -105,7 +105,7 @@ static const char *comm_kind(const struct serve *serve)
     if (serve->options.collectives != NULL) {
         return serve->options.collectives;
     }
-    return serve->host.device->info.stream != NULL ? "nccl" : "cpu";
+    return serve->host.device->info.stream != NULL && serve->options.device_ranks <= 1 ? "nccl" : "cpu";
 }
 
 static void abort_comm(struct serve *serve)
@@ -629,6 +629,11 @@ int rmk_text_serve(const struct rmk_text_serve_options *options)
             serve->host.device->info.description, plan, (unsigned long long)serve->cost.full_row_ns,
             (unsigned long long)serve->cost.window_row_ns, (unsigned long long)serve->cost.round_ns,
             (double)(rmk_clock_us() - begun_us) / 1e6);
+    if (serve->host.device->info.slow_products > 0) {
+        rmk_log(RMK_LOG_WARN, "text", "cublasLt has no algorithm for some products",
+                "rank=%u/%u shapes=%u", options->rank, options->size,
+                serve->host.device->info.slow_products);
+    }
     if (options->dry_run) {
         (void)printf("%s\n", plan);
         status = 0;

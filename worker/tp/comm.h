@@ -70,6 +70,10 @@ bool rmk_comm_on_device(const struct rmk_comm *comm);
  * by the caller. */
 void rmk_comm_nccl_library(const char *path);
 
+/* Several ranks have one GPU, which NCCL has to be told, and can be from version 2.30 on; older
+ * ones then answer RMK_EUNAVAILABLE. Sets an environment variable: before there are threads. */
+void rmk_comm_nccl_share_gpus(void);
+
 /* x = sum over ranks, in rank order, fp32. In place. */
 enum rmk_err rmk_comm_all_reduce(struct rmk_comm *comm, float *x, size_t count,
                                  struct rmk_why *why);

@@ -3,11 +3,14 @@
 #include <dlfcn.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
 
 #include "worker/tp/comm.h"
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static const char *library_path = "libnccl.so.2";
+static bool gpus_are_shared;
 static void *library;
 static struct rmk_nccl nccl;
 
@@ -15,6 +18,14 @@ void rmk_comm_nccl_library(const char *path)
 {
     (void)pthread_mutex_lock(&mutex);
     library_path = path;
+    (void)pthread_mutex_unlock(&mutex);
+}
+
+void rmk_comm_nccl_share_gpus(void)
+{
+    (void)pthread_mutex_lock(&mutex);
+    gpus_are_shared = true;
+    (void)setenv("NCCL_MULTI_RANK_GPU_ENABLE", "1", 0); /* read when the library is first used */
     (void)pthread_mutex_unlock(&mutex);
 }
 
@@ -76,10 +87,27 @@ out:
     return err;
 }
 
+static enum rmk_err check_shared(struct rmk_why *why)
+{
+    int version = 0;
+
+    (void)nccl.get_version(&version);
+    if (version < RMK_NCCL_VERSION_SHARED_GPU) {
+        return rmk_fail(why, RMK_EUNAVAILABLE,
+                        "NCCL: %s is version %d; several ranks on one GPU need %d, or "
+                        "--collectives cpu",
+                        library_path, version, (int)RMK_NCCL_VERSION_SHARED_GPU);
+    }
+    return RMK_OK;
+}
+
 enum rmk_err rmk_nccl_load(const struct rmk_nccl **out_nccl, struct rmk_why *why)
 {
     (void)pthread_mutex_lock(&mutex);
     enum rmk_err err = load(why);
+    if (err == RMK_OK && gpus_are_shared) {
+        err = check_shared(why);
+    }
     (void)pthread_mutex_unlock(&mutex);
     if (err == RMK_OK) {
         *out_nccl = &nccl;

@@ -19,6 +19,7 @@ enum {
     RMK_NCCL_SUM = 0,
     RMK_NCCL_ID_BYTES = 128,
     RMK_NCCL_VERSION_MIN = 22800,
+    RMK_NCCL_VERSION_SHARED_GPU = 23000, /* the first with NCCL_MULTI_RANK_GPU_ENABLE */
     RMK_NCCL_CONFIG_MAGIC = (int)0xcafebeef,
 };
 
@@ -68,7 +69,7 @@ struct rmk_nccl {
 };
 
 /* The library named by rmk_comm_nccl_library, else libnccl.so.2 of the system; loaded once, never
- * closed. RMK_EUNAVAILABLE: not there, or too old. */
+ * closed. RMK_EUNAVAILABLE: not there, or too old (for what rmk_comm_nccl_share_gpus asked). */
 enum rmk_err rmk_nccl_load(const struct rmk_nccl **out_nccl, struct rmk_why *why);
 
 /* What a communicator is made with: non-blocking, everything else NCCL's choice. */

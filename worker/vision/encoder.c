@@ -193,37 +193,84 @@ static bool all_finite(const float *values, size_t count)
     return true;
 }
 
-enum rmk_err rmk_encoder_encode(struct rmk_encoder *encoder, const struct rmk_tiles *tiles,
-                                float *features_out, float *tower_out, float *projected_out,
-                                struct rmk_why *why)
+/* Device memory for this batch; it only grows. */
+static enum rmk_err make_room(struct rmk_encoder *encoder, const struct rmk_encoder_item *items,
+                              uint32_t item_count, uint32_t tile_rows, struct rmk_why *why)
 {
-    const struct rmk_vision_spec *vision = &encoder->spec.vision;
-    const uint32_t tile_rows = tiles->grid.tile_count * vision->side * vision->side;
-    const size_t tower_bytes = (size_t)tile_rows * vision->width * sizeof(float);
-    const size_t projected_bytes = (size_t)tile_rows * encoder->spec.text.width * sizeof(float);
-    const size_t feature_count = (size_t)tiles->grid.rows * encoder->spec.text.width;
+    struct rmk_device *device = encoder->device;
+    const size_t width = encoder->spec.text.width;
+    size_t rows_most = 0;
     enum rmk_err err;
 
-    RMK_TRY(grow(encoder->device, &encoder->tower, &encoder->tower_bytes, tower_bytes, why));
-    RMK_TRY(grow(encoder->device, &encoder->projected, &encoder->projected_bytes, projected_bytes,
-                 why));
-    RMK_TRY(grow(encoder->device, &encoder->rows, &encoder->rows_bytes,
-                 feature_count * sizeof(float), why));
-    RMK_TRY(rmk_siglip_run(encoder->siglip, tiles->pixels, tiles->grid.tile_count, encoder->tower,
-                           why));
+    for (uint32_t i = 0; i < item_count; i++) {
+        const size_t rows = items[i].tiles->grid.rows;
+        rows_most = rows > rows_most ? rows : rows_most;
+    }
+    RMK_TRY(grow(device, &encoder->tower, &encoder->tower_bytes,
+                 (size_t)tile_rows * encoder->spec.vision.width * sizeof(float), why));
+    RMK_TRY(grow(device, &encoder->projected, &encoder->projected_bytes,
+                 tile_rows * width * sizeof(float), why));
+    RMK_TRY(
+        grow(device, &encoder->rows, &encoder->rows_bytes, rows_most * width * sizeof(float), why));
+out:
+    return err;
+}
+
+/* One item's features, from its rows of the projected tiles. */
+static enum rmk_err finish_item(struct rmk_encoder *encoder, struct rmk_encoder_item *item,
+                                size_t first_row, struct rmk_why *why)
+{
+    const size_t rows = (size_t)item->tiles->grid.tile_count * encoder->spec.vision.side *
+                        encoder->spec.vision.side;
+    const size_t width = encoder->spec.text.width;
+    const size_t vision_width = encoder->spec.vision.width;
+    const float *projected = encoder->projected + first_row * width;
+    const size_t count = item->tiles->grid.rows * width;
+    enum rmk_err err;
+
+    RMK_TRY(rmk_features_assemble(encoder->features, &item->tiles->grid, projected, encoder->rows,
+                                  why));
+    RMK_TRY(download(encoder, item->features, encoder->rows, count * sizeof(float), why));
+    if (item->tower != NULL) {
+        RMK_TRY(download(encoder, item->tower, encoder->tower + first_row * vision_width,
+                         rows * vision_width * sizeof(float), why));
+    }
+    if (item->projected != NULL) {
+        RMK_TRY(download(encoder, item->projected, projected, rows * width * sizeof(float), why));
+    }
+    item->err = RMK_OK;
+    if (!all_finite(item->features, count)) {
+        item->err =
+            rmk_fail(why, RMK_EINTERNAL, "the vision tower gave a value that is not finite");
+    }
+out:
+    return err;
+}
+
+enum rmk_err rmk_encoder_encode(struct rmk_encoder *encoder, struct rmk_encoder_item *items,
+                                uint32_t item_count, struct rmk_why *why)
+{
+    const uint32_t patches = encoder->spec.vision.side * encoder->spec.vision.side;
+    struct rmk_siglip_tiles pictures[RMK_ENCODER_ITEMS_MAX];
+    uint32_t tile_rows = 0;
+    size_t first_row = 0;
+    enum rmk_err err;
+
+    rmk_assert(item_count > 0);
+    rmk_assert(item_count <= RMK_ENCODER_ITEMS_MAX);
+    for (uint32_t i = 0; i < item_count; i++) {
+        const struct rmk_tiles *tiles = items[i].tiles;
+        pictures[i] =
+            (struct rmk_siglip_tiles){.pixels = tiles->pixels, .count = tiles->grid.tile_count};
+        tile_rows += tiles->grid.tile_count * patches;
+    }
+    RMK_TRY(make_room(encoder, items, item_count, tile_rows, why));
+    RMK_TRY(rmk_siglip_run(encoder->siglip, pictures, item_count, encoder->tower, why));
     RMK_TRY(
         rmk_projector_run(encoder->projector, encoder->tower, tile_rows, encoder->projected, why));
-    RMK_TRY(rmk_features_assemble(encoder->features, &tiles->grid, encoder->projected,
-                                  encoder->rows, why));
-    RMK_TRY(download(encoder, features_out, encoder->rows, feature_count * sizeof(float), why));
-    if (tower_out != NULL) {
-        RMK_TRY(download(encoder, tower_out, encoder->tower, tower_bytes, why));
-    }
-    if (projected_out != NULL) {
-        RMK_TRY(download(encoder, projected_out, encoder->projected, projected_bytes, why));
-    }
-    if (!all_finite(features_out, feature_count)) {
-        err = rmk_fail(why, RMK_EINTERNAL, "the vision tower gave a value that is not finite");
+    for (uint32_t i = 0; i < item_count; i++) {
+        RMK_TRY(finish_item(encoder, &items[i], first_row, why));
+        first_row += (size_t)items[i].tiles->grid.tile_count * patches;
     }
 out:
     return err;

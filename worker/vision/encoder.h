@@ -49,11 +49,20 @@ enum rmk_err rmk_tiles_make(const struct rmk_grid_spec *grid, const struct rmk_b
                             struct rmk_tiles *out_tiles, struct rmk_why *why);
 void rmk_tiles_deinit(struct rmk_tiles *tiles);
 
-/* features_out fp32 [tiles->grid.rows, D], host. NaN or Inf: RMK_EINTERNAL. tower_out and
- * projected_out may be NULL; else host fp32 [tile_count, side*side, vision width] and [.., D], for
- * golden comparison. */
-enum rmk_err rmk_encoder_encode(struct rmk_encoder *encoder, const struct rmk_tiles *tiles,
-                                float *features_out, float *tower_out, float *projected_out,
-                                struct rmk_why *why);
+/* One item of a batch. */
+struct rmk_encoder_item {
+    const struct rmk_tiles *tiles;
+    float *features; /* out: host fp32 [tiles->grid.rows, D] */
+    float *tower; /* out, or NULL: host fp32 [tile_count, side*side, vision width], as compared */
+    float *projected; /* out, or NULL: [.., D] */
+    enum rmk_err err; /* out: RMK_EINTERNAL: a NaN or Inf in this item's features */
+};
+
+enum { RMK_ENCODER_ITEMS_MAX = 64 };
+
+/* Items whose tiles go through the tower together: an item's features are the same in any company.
+ * An error is the device's, and none of the items is good; `why` is of whichever went wrong. */
+enum rmk_err rmk_encoder_encode(struct rmk_encoder *encoder, struct rmk_encoder_item *items,
+                                uint32_t item_count, struct rmk_why *why);
 
 #endif

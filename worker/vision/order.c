@@ -17,7 +17,8 @@ struct waiter {
 };
 
 struct order {
-    struct rmk_list link; /* in orders->active */
+    struct rmk_list link;       /* in orders->active */
+    struct rmk_list ready_link; /* in orders->ready */
     struct rmk_orders *orders;
     struct rmk_list waiters;
     uint8_t key[RMK_DIGEST_BYTES];
@@ -28,7 +29,6 @@ struct order {
     struct rmk_bytes blobs[RMK_FRAMES_MAX]; /* malloc'ed, ours */
     struct rmk_fetch *fetches[RMK_FRAMES_MAX];
     uv_work_t decode;
-    struct rmk_lane_job encode;
     struct rmk_tiles tiles;
     float *features;
     uint64_t decode_us;
@@ -40,6 +40,10 @@ struct order {
 struct rmk_orders {
     struct rmk_orders_options options;
     struct rmk_list active;
+    struct rmk_list ready; /* decoded, until the lane is free */
+    struct rmk_lane_job encode;
+    struct order *batch[RMK_ENCODER_ITEMS_MAX]; /* on the lane now */
+    uint32_t batch_count;                       /* 0: the lane is free */
     bool closing;
 };
 
@@ -53,6 +57,7 @@ enum rmk_err rmk_orders_create(const struct rmk_orders_options *options,
     }
     orders->options = *options;
     rmk_list_init(&orders->active);
+    rmk_list_init(&orders->ready);
     *out_orders = orders;
     return RMK_OK;
 }
@@ -131,24 +136,97 @@ static void finish(struct order *order)
 
 static void run_encode(struct rmk_lane_job *job)
 {
-    struct order *order = rmk_list_entry(job, struct order, encode);
+    struct rmk_orders *orders = rmk_list_entry(job, struct rmk_orders, encode);
+    struct rmk_encoder_item items[RMK_ENCODER_ITEMS_MAX];
+    struct order *members[RMK_ENCODER_ITEMS_MAX];
     const uint64_t begun_us = rmk_clock_us();
-    const size_t count = (size_t)order->tiles.grid.rows * order->orders->options.spec->text.width;
+    struct rmk_why why = {0};
+    uint64_t tile_count = 0;
+    uint32_t count = 0;
 
-    order->features = malloc(count * sizeof(float));
-    if (order->features == NULL) {
-        order->err = rmk_fail(&order->why, RMK_EUNAVAILABLE, "no memory for %u feature rows",
-                              order->tiles.grid.rows);
+    for (uint32_t i = 0; i < orders->batch_count; i++) {
+        struct order *order = orders->batch[i];
+        const size_t values = (size_t)order->tiles.grid.rows * orders->options.spec->text.width;
+        order->features = malloc(values * sizeof(float));
+        if (order->features == NULL) {
+            order->err = rmk_fail(&order->why, RMK_EUNAVAILABLE, "no memory for %u feature rows",
+                                  order->tiles.grid.rows);
+            continue;
+        }
+        items[count] =
+            (struct rmk_encoder_item){.tiles = &order->tiles, .features = order->features};
+        members[count++] = order;
+        tile_count += order->tiles.grid.tile_count;
+    }
+    if (count == 0) {
         return;
     }
-    order->err = rmk_encoder_encode(order->orders->options.encoder, &order->tiles, order->features,
-                                    NULL, NULL, &order->why);
-    order->encode_us = rmk_clock_us() - begun_us;
+    enum rmk_err err = rmk_encoder_encode(orders->options.encoder, items, count, &why);
+    const uint64_t took_us = rmk_clock_us() - begun_us;
+    for (uint32_t i = 0; i < count; i++) {
+        struct order *order = members[i];
+        order->err = err != RMK_OK ? err : items[i].err;
+        if (order->err != RMK_OK) {
+            order->why = why;
+        }
+        order->encode_us = took_us * order->tiles.grid.tile_count / tile_count;
+    }
+}
+
+static void encode_done(struct rmk_lane_job *job);
+
+/* The oldest that are ready, as many as fit. */
+static void encode_next(struct rmk_orders *orders)
+{
+    uint64_t tile_count = 0;
+    struct rmk_list *link;
+    struct rmk_list *following;
+
+    if (orders->batch_count > 0) {
+        return;
+    }
+    rmk_list_each(link, following, &orders->ready)
+    {
+        struct order *order = rmk_list_entry(link, struct order, ready_link);
+        tile_count += order->tiles.grid.tile_count;
+        if (orders->batch_count > 0 && (tile_count > orders->options.tile_batch ||
+                                        orders->batch_count == RMK_ENCODER_ITEMS_MAX)) {
+            break;
+        }
+        rmk_list_remove(link);
+        orders->batch[orders->batch_count++] = order;
+    }
+    if (orders->batch_count > 0) {
+        orders->encode.run = run_encode;
+        orders->encode.done = encode_done;
+        rmk_lane_post(orders->options.lane, &orders->encode);
+    }
 }
 
 static void encode_done(struct rmk_lane_job *job)
 {
-    finish(rmk_list_entry(job, struct order, encode));
+    struct rmk_orders *orders = rmk_list_entry(job, struct rmk_orders, encode);
+    struct order *done[RMK_ENCODER_ITEMS_MAX];
+    const uint32_t count = orders->batch_count;
+    struct rmk_list *link;
+    struct rmk_list *following;
+
+    memcpy(done, orders->batch, sizeof(done));
+    orders->batch_count = 0;
+    if (orders->closing) {
+        rmk_list_each(link, following, &orders->ready)
+        {
+            struct order *order = rmk_list_entry(link, struct order, ready_link);
+            rmk_list_remove(link);
+            order->err = RMK_ECANCELLED;
+            finish(order); /* not the last: those of the batch are active */
+        }
+    } else {
+        encode_next(orders); /* before the answers, so that the lane does not wait for them */
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        finish(done[i]); /* of the last one of a closing worker, `orders` is gone */
+    }
 }
 
 /* ---- decode, on the pool
@@ -182,9 +260,8 @@ static void decode_done(uv_work_t *work, int status)
         finish(order);
         return;
     }
-    order->encode.run = run_encode;
-    order->encode.done = encode_done;
-    rmk_lane_post(order->orders->options.lane, &order->encode);
+    rmk_list_append(&order->orders->ready, &order->ready_link);
+    encode_next(order->orders);
 }
 
 /* ---- fetch

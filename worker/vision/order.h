@@ -2,7 +2,10 @@
  * tower on the lane, put the features in the cache. An order for a key that another is working on
  * waits for it; one in the cache is answered at once.
  *
- *     order ─► fetch (all blobs) ─► decode (uv pool) ─► encode (lane) ─► cache ─► answer
+ *     order ─► fetch (all blobs) ─► decode (uv pool) ─► ready ─► encode (lane) ─► cache ─► answer
+ *
+ * The pool decodes while the tower runs; what has become ready meanwhile goes through the tower
+ * together, as far as tile_batch holds it.
  */
 #ifndef RMK_WORKER_VISION_ORDER_H
 #define RMK_WORKER_VISION_ORDER_H
@@ -39,6 +42,7 @@ struct rmk_orders_options {
     uv_loop_t *loop;
     struct rmk_lane *lane;
     struct rmk_encoder *encoder; /* lane only */
+    uint32_t tile_batch;         /* tiles of one encode, unless one item has more */
     const struct rmk_spec *spec;
     struct rmk_feature_cache *cache;
     struct rmk_rpc_channel *coordinator; /* Images.Fetch */

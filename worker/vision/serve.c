@@ -171,6 +171,7 @@ static enum rmk_err start(struct serve *serve, struct rmk_why *why)
         .loop = &serve->host.loop,
         .lane = serve->host.lane,
         .encoder = serve->encoder,
+        .tile_batch = serve->options.tile_batch,
         .spec = &serve->host.spec,
         .cache = serve->cache,
         .coordinator = serve->coordinator,

@@ -292,7 +292,40 @@ static void lay_out_segments(struct rmk_siglip *siglip, uint32_t tile_count)
     }
 }
 
-static enum rmk_err run_batch(struct rmk_siglip *siglip, const uint8_t *tiles_host, uint32_t count,
+/* How far the tiles of several pictures have been taken. */
+struct cursor {
+    const struct rmk_siglip_tiles *pictures;
+    uint32_t tile; /* of *pictures */
+};
+
+/* The next `count` tiles, a stretch of each picture at a time. */
+static enum rmk_err take_patches(struct rmk_siglip *siglip, struct cursor *cursor, uint32_t count)
+{
+    struct rmk_device *device = siglip->device;
+    const struct rmk_vision_spec *spec = &siglip->spec;
+    const size_t tile_bytes = (size_t)spec->tile * spec->tile * spec->channel_count;
+    const size_t patches_bytes = (size_t)spec->side * spec->side * spec->channel_count *
+                                 spec->patch * spec->patch * rmk_dtype_bytes(device->info.act);
+    enum rmk_err err = RMK_OK;
+
+    for (uint32_t done = 0; done < count;) {
+        const uint32_t left = cursor->pictures->count - cursor->tile;
+        const uint32_t taken = left < count - done ? left : count - done;
+        RMK_TRY(device->ops->patches(device, cursor->pictures->pixels + cursor->tile * tile_bytes,
+                                     taken, spec->tile, spec->patch,
+                                     (uint8_t *)siglip->patches + done * patches_bytes));
+        done += taken;
+        cursor->tile += taken;
+        if (cursor->tile == cursor->pictures->count) {
+            cursor->pictures++;
+            cursor->tile = 0;
+        }
+    }
+out:
+    return err;
+}
+
+static enum rmk_err run_batch(struct rmk_siglip *siglip, struct cursor *cursor, uint32_t count,
                               float *h)
 {
     struct rmk_device *device = siglip->device;
@@ -303,7 +336,7 @@ static enum rmk_err run_batch(struct rmk_siglip *siglip, const uint8_t *tiles_ho
     enum rmk_err err;
 
     lay_out_segments(siglip, count);
-    RMK_TRY(ops->patches(device, tiles_host, count, spec->tile, spec->patch, siglip->patches));
+    RMK_TRY(take_patches(siglip, cursor, count));
     RMK_TRY(ops->linear(device, siglip->patch_embedding, siglip->patches, rows, h, RMK_F32));
     RMK_TRY(ops->add_cyclic(device, h, siglip->position_embedding, rows, patch_count, spec->width));
     for (uint32_t i = 0; i < spec->layer_count; i++) {
@@ -317,18 +350,22 @@ out:
     return err;
 }
 
-enum rmk_err rmk_siglip_run(struct rmk_siglip *siglip, const uint8_t *tiles_host, uint32_t count,
-                            float *rows_out, struct rmk_why *why)
+enum rmk_err rmk_siglip_run(struct rmk_siglip *siglip, const struct rmk_siglip_tiles *pictures,
+                            uint32_t picture_count, float *rows_out, struct rmk_why *why)
 {
     const struct rmk_vision_spec *spec = &siglip->spec;
-    const size_t tile_bytes = (size_t)spec->tile * spec->tile * spec->channel_count;
     const size_t tile_rows = (size_t)spec->side * spec->side * spec->width;
+    struct cursor cursor = {.pictures = pictures};
+    uint32_t count = 0;
     enum rmk_err err = RMK_OK;
 
+    for (uint32_t i = 0; i < picture_count; i++) {
+        rmk_assert(pictures[i].count > 0);
+        count += pictures[i].count;
+    }
     for (uint32_t begin = 0; begin < count; begin += siglip->tile_batch) {
         uint32_t batch = count - begin < siglip->tile_batch ? count - begin : siglip->tile_batch;
-        err =
-            run_batch(siglip, tiles_host + begin * tile_bytes, batch, rows_out + begin * tile_rows);
+        err = run_batch(siglip, &cursor, batch, rows_out + begin * tile_rows);
         if (err != RMK_OK) {
             return rmk_fail(why, err, "the %s device failed in the vision tower",
                             siglip->device->info.backend);

@@ -28,8 +28,15 @@ void rmk_siglip_destroy(struct rmk_siglip *siglip);
 /* True when `checkpoint` holds a tower under one of the names. */
 bool rmk_siglip_present(const struct rmk_checkpoint *checkpoint);
 
-/* tiles_host u8 [count, S, S, 3]; rows_out device fp32 [count*side*side, width]. */
-enum rmk_err rmk_siglip_run(struct rmk_siglip *siglip, const uint8_t *tiles_host, uint32_t count,
-                            float *rows_out, struct rmk_why *why);
+/* Tiles of one picture. */
+struct rmk_siglip_tiles {
+    const uint8_t *pixels; /* host u8 [count, S, S, 3] */
+    uint32_t count;
+};
+
+/* The tiles of `picture_count` pictures one after another, tile_batch at a time whatever picture
+ * they are of; rows_out device fp32 [tiles*side*side, width]. */
+enum rmk_err rmk_siglip_run(struct rmk_siglip *siglip, const struct rmk_siglip_tiles *pictures,
+                            uint32_t picture_count, float *rows_out, struct rmk_why *why);
 
 #endif

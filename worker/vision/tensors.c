@@ -70,7 +70,6 @@ enum rmk_err rmk_vision_vector(struct rmk_vision_source *source, const char *nam
     RMK_TRY(read_tensor(source, name, rank, shape, &host, why));
     RMK_TRY(device->ops->alloc(device, bytes, &target, why));
     RMK_TRY(device->ops->upload(device, target, host, bytes));
-    RMK_TRY(device->ops->synchronize(device, why));
     *out = target;
     target = NULL;
 out:
@@ -81,6 +80,24 @@ out:
     return err;
 }
 
+/* bf16 [n, k] in memory of a device that makes dummy values itself. */
+static enum rmk_err make_dummy(struct rmk_vision_source *source, const char *name, uint32_t n,
+                               uint32_t k, void **out, struct rmk_why *why)
+{
+    struct rmk_device *device = source->device;
+    char full[NAME_MAX_BYTES];
+    enum rmk_err err;
+
+    (void)snprintf(full, sizeof(full), "%s%s", source->prefix, name);
+    RMK_TRY(device->ops->alloc(device, (size_t)n * k * sizeof(uint16_t), out, why));
+    err = device->ops->dummy(device, rmk_dummy_seed(source->dummy_seed, full), 0, k, n, k, *out);
+    if (err != RMK_OK) {
+        err = rmk_fail(why, err, "the device made no dummy values of %s", full);
+    }
+out:
+    return err;
+}
+
 enum rmk_err rmk_vision_linear(struct rmk_vision_source *source, const char *name, uint32_t rank,
                                const uint64_t *shape, struct rmk_linear **out, struct rmk_why *why)
 {
@@ -88,17 +105,24 @@ enum rmk_err rmk_vision_linear(struct rmk_vision_source *source, const char *nam
     char member[NAME_MAX_BYTES];
     uint64_t n = shape[0];
     uint64_t k = element_count(rank, shape) / n;
+    const bool makes_dummy = source->checkpoint == NULL && device->ops->dummy != NULL;
+    void *made = NULL;
     float *weight = NULL;
     float *bias = NULL;
     enum rmk_err err;
 
-    (void)snprintf(member, sizeof(member), "%s.weight", name);
-    RMK_TRY(read_tensor(source, member, rank, shape, &weight, why));
     (void)snprintf(member, sizeof(member), "%s.bias", name);
     RMK_TRY(read_tensor(source, member, 1, &n, &bias, why));
+    (void)snprintf(member, sizeof(member), "%s.weight", name);
+    if (makes_dummy) { /* a full-size tower takes the host seconds */
+        RMK_TRY(make_dummy(source, member, (uint32_t)n, (uint32_t)k, &made, why));
+    } else {
+        RMK_TRY(read_tensor(source, member, rank, shape, &weight, why));
+    }
     struct rmk_linear_source linear = {
         .weight_host = weight,
-        .dtype = RMK_F32,
+        .weight_device = made,
+        .dtype = makes_dummy ? RMK_BF16 : RMK_F32,
         .ld = k,
         .n = (uint32_t)n,
         .k = (uint32_t)k,
@@ -106,6 +130,10 @@ enum rmk_err rmk_vision_linear(struct rmk_vision_source *source, const char *nam
     };
     RMK_TRY(device->ops->linear_create(device, &linear, out, why));
 out:
+    if (made != NULL) {
+        (void)device->ops->synchronize(device, NULL); /* what reads it may still run */
+        device->ops->free(device, made);
+    }
     free(weight);
     free(bias);
     return err;

@@ -1,5 +1,6 @@
 /* Small helpers that put checkpoint tensors of the vision side on the device. A NULL checkpoint
- * gives the values of model/dummy.h. */
+ * gives dummy values by seed (model/dummy.h): the same on every machine, and made by the device
+ * where it can. */
 #ifndef RMK_WORKER_VISION_TENSORS_H
 #define RMK_WORKER_VISION_TENSORS_H
 

@@ -372,14 +372,25 @@ static enum rmk_err encode_pictures(struct report *report, const char *name, str
     projected = malloc((tile_total * patches * width + 1) * sizeof(float));
     rmk_assert(tower != NULL && projected != NULL);
     uint64_t begun = 0;
-    for (uint32_t i = 0; i < pictures->count; i++) {
-        struct item *item = &pictures->items[i];
-        item->features = malloc(((size_t)item->tiles.grid.rows * width + 1) * sizeof(float));
-        rmk_assert(item->features != NULL);
-        RMK_TRY(rmk_encoder_encode(model->encoder, &item->tiles, item->features,
-                                   tower + begun * patches * tower_width,
-                                   projected + begun * patches * width, why));
-        begun += item->tiles.grid.tile_count;
+    for (uint32_t i = 0; i < pictures->count;) {
+        struct rmk_encoder_item items[RMK_ENCODER_ITEMS_MAX];
+        uint32_t count = 0;
+        for (; i < pictures->count && count < RMK_ENCODER_ITEMS_MAX; i++, count++) {
+            struct item *item = &pictures->items[i];
+            item->features = malloc(((size_t)item->tiles.grid.rows * width + 1) * sizeof(float));
+            rmk_assert(item->features != NULL);
+            items[count] = (struct rmk_encoder_item){
+                .tiles = &item->tiles,
+                .features = item->features,
+                .tower = tower + begun * patches * tower_width,
+                .projected = projected + begun * patches * width,
+            };
+            begun += item->tiles.grid.tile_count;
+        }
+        RMK_TRY(rmk_encoder_encode(model->encoder, items, count, why));
+        for (uint32_t j = 0; j < count; j++) {
+            RMK_TRY(items[j].err);
+        }
     }
     if (pictures->count > 0) {
         compare_rows(report, name, "vision", file, tower, tile_total * patches, tower_width);

@@ -270,6 +270,23 @@ static void without_a_good_library_the_answer_is_a_sentence(void **state)
     assert_int_equal(rmk_comm_id_make("nccl", &id, &why), RMK_OK);
 }
 
+/* Last: it cannot be taken back. */
+static void ranks_that_share_a_gpu_need_a_library_that_can(void **state)
+{
+    struct rmk_why why = {0};
+
+    (void)state;
+    (void)unsetenv("NCCL_MULTI_RANK_GPU_ENABLE");
+    rmk_comm_nccl_share_gpus();
+    assert_string_equal(getenv("NCCL_MULTI_RANK_GPU_ENABLE"), "1");
+    set_version(22809);
+    assert_int_equal(rmk_comm_id_make("nccl", &id, &why), RMK_EUNAVAILABLE);
+    assert_non_null(strstr(why.text, "is version 22809; several ranks on one GPU need 23000, or "
+                                     "--collectives cpu"));
+    set_version(23007);
+    assert_int_equal(rmk_comm_id_make("nccl", &id, &why), RMK_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -277,6 +294,7 @@ int main(void)
         cmocka_unit_test(collectives_move_and_sum_what_they_should_and_groups_form_again),
         cmocka_unit_test(a_wait_on_the_gpu_ends_by_abort_error_and_deadline),
         cmocka_unit_test(ranks_that_do_not_come_end_at_the_timeout),
+        cmocka_unit_test(ranks_that_share_a_gpu_need_a_library_that_can),
     };
     const char *path = getenv("RMK_TEST_FAKE_NCCL");
     void *library = path != NULL ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;

@@ -1,18 +1,25 @@
-/* The rows of the roofline that are one forward, at the size of LLaDA-V 8B, through kernels.h
- * alone.
+/* The rows of the roofline that are forwards, at the size of LLaDA-V 8B, through kernels.h alone.
  *
- *     bench-gpu [--backend cuda] [--plugin FILE] [--dtype bf16|f16|f32] [--runs 10] [--small]
+ *     bench-gpu [--backend cuda] [--plugin FILE] [--dtype bf16|f16|f32] [--runs 10] [--only ROW]
+ *               [--small]
  *
- *     full     R1   3039 rows of one request, 64 read            limit 47.9 ms (H200, bf16)
- *     block1   R3   32 queries of one request over 3039 keys     limit 3.46 ms
- *     block16  R4   the same of 16 requests                      limit 13.1 ms
- *     cached   R5   attention of block16 alone: bytes of keys and values a second, limit 4.8 TB/s
- *     tower    R9   5 tiles through 26 blocks of SigLIP          limit 3.40 ms
+ *     full      R1   3039 rows of one request, 64 read               H200: 47.9 ms
+ *     block1    R3   32 queries of one request over 3039 keys        3.46 ms
+ *     block16   R4   the same of 16 requests                         13.1 ms
+ *     cached    R5   attention of block16 alone: keys and values     4.8 TB/s
+ *     official  R6   a caption: tower, then 64 full forwards         0.307 pictures/s
+ *     blk64     R7   16 captions: tower and full forward each, then 20 block steps of 64 queries
+ *                    (three tokens commit in one): 13.5 pictures/s without the tower
+ *     tower     R9   5 tiles through 26 blocks of SigLIP and the projector   3.40 ms
  *
- * Prints one JSON line {"row", "dtype", "device", "ms_median", "ms_min", "limit_ms", "share"} each;
- * `share` is limit / median. Layers take turns with LAYER_SETS sets of weights and caches, which no
+ * R2 and R8 are fp8, which no backend computes yet: they are printed as absent, with their limits.
+ * First comes the machine: its makers' peaks when the table knows it, and what a large product and
+ * a large addition reach here. Then one JSON line a row: {"row", "id", "dtype", "device",
+ * "ms_median", "ms_min", "limit_ms", "share"}; `share` is limit / median, with "pictures_per_s"
+ * where a row counts those. Layers take turns with LAYER_SETS sets of weights and caches, which no
  * GPU's cache holds, so that the traffic is that of all layers with a fraction of the memory.
  * --small divides every size, to see that it runs: its shares mean nothing, and are left out.
+ * compare.py beside this does the same work in PyTorch.
  */
 #include <getopt.h>
 #include <math.h>
@@ -24,9 +31,18 @@
 #include <time.h>
 
 #include "common/prng.h"
+#include "model/dummy.h"
 #include "kernels/kernels.h"
+#include "tests/bench/gpu/limits.h"
 
-enum { LAYER_SETS = 2, REQUESTS_MAX = 16, RUNS_MAX = 1000 };
+enum {
+    LAYER_SETS = 2,
+    REQUESTS_MAX = 16,
+    RUNS_MAX = 1000,
+    CAPTION_RUNS_MAX = 3, /* whole captions take seconds */
+    SQUARE = 8192,        /* of the product that shows the machine's FLOP/s */
+    SMALL_SQUARE = 128,
+};
 
 struct sizes {
     uint32_t layers;
@@ -37,6 +53,9 @@ struct sizes {
     uint32_t keys;    /* S */
     uint32_t queries; /* of a block step */
     uint32_t reads;
+    uint32_t block;       /* queries of a step of blk64 */
+    uint32_t steps;       /* of an official caption: one a token */
+    uint32_t block_steps; /* of blk64: 64 tokens in threes, the first of them by the full forward */
     uint32_t tower_layers;
     uint32_t tower_width;
     uint32_t tower_heads;
@@ -53,6 +72,9 @@ static const struct sizes full_size = {.layers = 32,
                                        .keys = 3039,
                                        .queries = 32,
                                        .reads = 64,
+                                       .block = 64,
+                                       .steps = 64,
+                                       .block_steps = 20,
                                        .tower_layers = 26,
                                        .tower_width = 1152,
                                        .tower_heads = 16,
@@ -68,6 +90,9 @@ static const struct sizes small_size = {.layers = 2,
                                         .keys = 70,
                                         .queries = 4,
                                         .reads = 8,
+                                        .block = 8,
+                                        .steps = 2,
+                                        .block_steps = 2,
                                         .tower_layers = 2,
                                         .tower_width = 72,
                                         .tower_heads = 1,
@@ -92,7 +117,9 @@ struct bench {
     struct sizes size;
     struct layer text[LAYER_SETS];
     struct layer tower[LAYER_SETS];
+    struct rmk_linear *projector[2];
     struct rmk_linear *head;
+    struct rmk_linear *square;
     float *x;
     float *delta;
     float *ones;
@@ -110,6 +137,8 @@ struct bench {
     struct rmk_head_result *results;
     bool small;
     uint32_t runs;
+    const char *only; /* NULL: every row */
+    struct limits_peak peak;
 };
 
 /* -- making
@@ -140,33 +169,42 @@ static void *take(struct bench *bench, size_t bytes)
     return memory;
 }
 
-/* bf16 in about +-0.03, so that activations stay in range through every layer. */
+/* Dummy values, made on the device where it can. */
 static struct rmk_linear *make_linear(struct bench *bench, uint32_t n, uint32_t k, bool bias)
 {
     static uint64_t seed;
+    const size_t count = (size_t)n * k;
+    const bool on_device = bench->ops->dummy != NULL;
     struct rmk_why why = {0};
     struct rmk_linear *linear = NULL;
-    uint16_t *weight = malloc((size_t)n * k * sizeof(*weight));
+    uint16_t *weight =
+        on_device ? take(bench, count * sizeof(*weight)) : malloc(count * sizeof(*weight));
     float *added = calloc(n, sizeof(*added));
 
     if (weight == NULL || added == NULL) {
         check(RMK_ELIMIT, "no memory for a weight", NULL);
     }
     seed++;
-    for (size_t i = 0; i < (size_t)n * k; i++) {
-        float value = ((float)(rmk_prng_splitmix(seed, i) >> 57) - 64.0F) / 2048.0F;
-        uint32_t bits;
-        memcpy(&bits, &value, sizeof(bits));
-        weight[i] = (uint16_t)(bits >> 16);
+    if (on_device) {
+        RUN(bench->ops->dummy(bench->device, seed, 0, k, n, k, weight));
     }
-    const struct rmk_linear_source source = {.weight_host = weight,
+    for (size_t i = 0; !on_device && i < count; i++) {
+        weight[i] = rmk_dummy_bits(seed, i);
+    }
+    const struct rmk_linear_source source = {.weight_host = on_device ? NULL : weight,
+                                             .weight_device = on_device ? weight : NULL,
                                              .dtype = RMK_BF16,
                                              .ld = k,
                                              .n = n,
                                              .k = k,
                                              .bias_host = bias ? added : NULL};
     check(bench->ops->linear_create(bench->device, &source, &linear, &why), "linear_create", &why);
-    free(weight);
+    if (on_device) {
+        RUN(bench->ops->synchronize(bench->device, NULL));
+        bench->ops->free(bench->device, weight);
+    } else {
+        free(weight);
+    }
     free(added);
     return linear;
 }
@@ -187,22 +225,29 @@ static uint32_t larger(uint32_t a, uint32_t b)
     return a > b ? a : b;
 }
 
+static uint32_t square_of(const struct bench *bench)
+{
+    return bench->small ? SMALL_SQUARE : SQUARE;
+}
+
 static void make(struct bench *bench)
 {
     const struct sizes *size = &bench->size;
     const uint32_t tower_rows = size->tiles * size->tile_rows;
-    const uint32_t rows =
-        larger(larger(size->keys, REQUESTS_MAX * size->queries), larger(tower_rows, size->reads));
+    const uint32_t rows = larger(larger(size->keys, REQUESTS_MAX * size->block),
+                                 larger(tower_rows, square_of(bench)));
+    const uint32_t reads = REQUESTS_MAX * size->block;
     const uint32_t width = larger(size->width, size->tower_width);
     const size_t act = act_bytes(bench);
-    const struct rmk_reserve reserve = {.rows_max = rows,
-                                        .kv_rows_max = larger(size->keys, size->tile_rows),
-                                        .heads_max = larger(size->heads, size->tower_heads),
-                                        .head_width_max = 128,
-                                        .inner_max = larger(size->ff, size->tower_ff),
-                                        .outer_max = 2 * larger(size->ff, size->tower_ff),
-                                        .head_rows_max = size->reads,
-                                        .vocab = size->vocab};
+    const struct rmk_reserve reserve = {
+        .rows_max = rows,
+        .kv_rows_max = larger(size->keys, size->tile_rows),
+        .heads_max = larger(size->heads, size->tower_heads),
+        .head_width_max = 128,
+        .inner_max = larger(larger(size->ff, size->tower_ff), square_of(bench)),
+        .outer_max = 2 * larger(size->ff, size->tower_ff),
+        .head_rows_max = reads,
+        .vocab = size->vocab};
     struct rmk_why why = {0};
 
     check(bench->ops->reserve(bench->device, &reserve, &why), "reserve", &why);
@@ -214,7 +259,10 @@ static void make(struct bench *bench)
         bench->text[i].keys = take(bench, cache);
         bench->text[i].values = take(bench, cache);
     }
+    bench->projector[0] = make_linear(bench, size->width, size->tower_width, true);
+    bench->projector[1] = make_linear(bench, size->width, size->width, true);
     bench->head = make_linear(bench, size->vocab, size->width, false);
+    bench->square = make_linear(bench, square_of(bench), square_of(bench), false);
     bench->x = take(bench, (size_t)rows * width * sizeof(float));
     bench->delta = take(bench, (size_t)rows * width * sizeof(float));
     bench->ones = take(bench, width * sizeof(float));
@@ -229,8 +277,8 @@ static void make(struct bench *bench)
     bench->cos = take(bench, table);
     bench->sin = take(bench, table);
     bench->positions = calloc(rows, sizeof(*bench->positions));
-    bench->samples = calloc(size->reads, sizeof(*bench->samples));
-    bench->results = calloc(size->reads, sizeof(*bench->results));
+    bench->samples = calloc(reads, sizeof(*bench->samples));
+    bench->results = calloc(reads, sizeof(*bench->results));
     float *values = malloc((size_t)rows * width * sizeof(*values));
     if (bench->positions == NULL || bench->samples == NULL || bench->results == NULL ||
         values == NULL) {
@@ -311,13 +359,12 @@ static void run_full(struct bench *bench)
 
 static void run_block1(struct bench *bench)
 {
-    text_forward(bench, 1, bench->size.queries,
-                 bench->size.reads < bench->size.queries ? bench->size.reads : bench->size.queries);
+    text_forward(bench, 1, bench->size.queries, bench->size.queries);
 }
 
 static void run_block16(struct bench *bench)
 {
-    text_forward(bench, REQUESTS_MAX, bench->size.queries, bench->size.reads);
+    text_forward(bench, REQUESTS_MAX, bench->size.queries, REQUESTS_MAX * bench->size.queries);
 }
 
 static void run_cached(struct bench *bench)
@@ -370,6 +417,48 @@ static void run_tower(struct bench *bench)
         RUN(ops->gelu(device, bench->hidden, (size_t)rows * size->tower_ff, RMK_GELU_TANH));
         RUN(ops->linear(device, layer->down, bench->hidden, rows, bench->delta, RMK_F32));
     }
+    RUN(ops->cast(device, bench->x, bench->normed, (size_t)rows * width));
+    RUN(ops->linear(device, bench->projector[0], bench->normed, rows, bench->q, act));
+    RUN(ops->gelu(device, bench->q, (size_t)rows * size->width, RMK_GELU_ERF));
+    RUN(ops->linear(device, bench->projector[1], bench->q, rows, bench->delta, RMK_F32));
+}
+
+static void run_official(struct bench *bench)
+{
+    run_tower(bench);
+    for (uint32_t step = 0; step < bench->size.steps; step++) {
+        run_full(bench);
+    }
+}
+
+static void run_blk64(struct bench *bench)
+{
+    for (int request = 0; request < REQUESTS_MAX; request++) {
+        run_tower(bench);
+        run_full(bench);
+    }
+    for (uint32_t step = 0; step < bench->size.block_steps; step++) {
+        text_forward(bench, REQUESTS_MAX, bench->size.block, REQUESTS_MAX * bench->size.block);
+    }
+}
+
+static void run_product(struct bench *bench)
+{
+    RUN(bench->ops->linear(bench->device, bench->square, bench->up, square_of(bench), bench->hidden,
+                           bench->device->info.act));
+}
+
+/* Three passes over keys or values as fp32: the largest arrays there are. */
+static size_t sum_count(const struct bench *bench)
+{
+    return (size_t)REQUESTS_MAX * bench->size.keys * bench->size.width * act_bytes(bench) /
+           sizeof(float);
+}
+
+static void run_sum(struct bench *bench)
+{
+    RUN(bench->ops->add(bench->device, bench->text[0].keys, bench->text[0].values,
+                        sum_count(bench)));
 }
 
 /* -- timing
@@ -391,41 +480,149 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void measure(struct bench *bench, const char *name, void (*run)(struct bench *),
-                    double limit_ms)
+/* Median and least of the runs. */
+static void time_runs(struct bench *bench, uint32_t runs, void (*run)(struct bench *),
+                      double *out_median, double *out_least)
 {
     static double times[RUNS_MAX];
-    const enum rmk_dtype act = bench->device->info.act;
     struct rmk_why why = {0};
 
-    for (uint32_t i = 0; i <= bench->runs; i++) { /* the first warms up */
+    for (uint32_t i = 0; i <= runs; i++) { /* the first warms up */
         const double begin = now_ms();
         run(bench);
         check(bench->ops->synchronize(bench->device, &why), "synchronize", &why);
         times[i > 0 ? i - 1 : 0] = now_ms() - begin;
     }
-    qsort(times, bench->runs, sizeof(times[0]), ascending);
-    const double median = times[bench->runs / 2];
-    (void)printf("{\"row\": \"%s\", \"dtype\": \"%s\", \"device\": \"%s\", \"ms_median\": %.3f, "
-                 "\"ms_min\": %.3f",
-                 name,
-                 act == RMK_F32   ? "f32"
-                 : act == RMK_F16 ? "f16"
-                                  : "bf16",
-                 bench->device->info.description, median, times[0]);
-    if (!bench->small) { /* limits are of the full size on an H200, 16-bit */
-        (void)printf(", \"limit_ms\": %.3f, \"share\": %.3f", limit_ms, limit_ms / median);
-    }
-    (void)printf("}\n");
+    qsort(times, runs, sizeof(times[0]), ascending);
+    *out_median = times[runs / 2];
+    *out_least = times[0];
+}
+
+static const char *dtype_of(const struct bench *bench)
+{
+    const enum rmk_dtype act = bench->device->info.act;
+
+    return act == RMK_F32 ? "f32" : act == RMK_F16 ? "f16" : "bf16";
+}
+
+/* What the data sheet says, and what a product and a sum reach. The limits are the data sheet's
+ * where there is one. */
+static void measure_machine(struct bench *bench)
+{
+    const double side = square_of(bench);
+    double product_ms = 0;
+    double sum_ms = 0;
+    double least = 0;
+
+    time_runs(bench, bench->runs, run_product, &product_ms, &least);
+    time_runs(bench, bench->runs, run_sum, &sum_ms, &least);
+    const struct limits_peak measured = {
+        .flops = 2 * side * side * side / product_ms * 1e3,
+        .bytes = 3.0 * (double)sum_count(bench) * sizeof(float) / sum_ms * 1e3,
+    };
+    bench->peak = limits_peak_of(bench->device->info.description);
+    (void)printf("{\"row\": \"machine\", \"dtype\": \"%s\", \"device\": \"%s\", "
+                 "\"peak_tflops\": %.0f, \"peak_tbytes_per_s\": %.2f, \"measured_tflops\": %.3f, "
+                 "\"measured_tbytes_per_s\": %.4f, \"limits_from\": \"%s\", \"slow_products\": "
+                 "%u}\n",
+                 dtype_of(bench), bench->device->info.description, bench->peak.flops * 1e-12,
+                 bench->peak.bytes * 1e-12, measured.flops * 1e-12, measured.bytes * 1e-12,
+                 bench->peak.flops > 0 ? "data sheet" : "measured",
+                 bench->device->info.slow_products);
     (void)fflush(stdout);
+    if (bench->peak.flops <= 0) {
+        bench->peak = measured;
+    }
+}
+
+struct row {
+    const char *name;
+    const char *id;
+    void (*run)(struct bench *bench); /* NULL: absent */
+    double limit_ms;
+    double pictures; /* that a run captions; 0: it counts none */
+};
+
+static void measure(struct bench *bench, const struct row *row)
+{
+    double median = 0;
+    double least = 0;
+
+    if (bench->only != NULL && strcmp(bench->only, row->name) != 0) {
+        return;
+    }
+    (void)printf("{\"row\": \"%s\", \"id\": \"%s\", \"dtype\": \"%s\", \"device\": \"%s\"",
+                 row->name, row->id, dtype_of(bench), bench->device->info.description);
+    if (row->run == NULL) {
+        (void)printf(", \"absent\": \"fp8 products\"");
+    } else {
+        const bool slow = row->pictures > 0 && bench->runs > CAPTION_RUNS_MAX;
+        time_runs(bench, slow ? CAPTION_RUNS_MAX : bench->runs, row->run, &median, &least);
+        (void)printf(", \"ms_median\": %.3f, \"ms_min\": %.3f", median, least);
+        if (row->pictures > 0) {
+            (void)printf(", \"pictures_per_s\": %.4f", row->pictures / median * 1e3);
+        }
+    }
+    /* The limits are those of the full size in 16 bits. */
+    if (!bench->small && bench->device->info.act != RMK_F32) {
+        (void)printf(", \"limit_ms\": %.3f", row->limit_ms);
+        if (row->pictures > 0) {
+            (void)printf(", \"limit_pictures_per_s\": %.4f", row->pictures / row->limit_ms * 1e3);
+        }
+        if (row->run != NULL) {
+            (void)printf(", \"share\": %.3f", row->limit_ms / median);
+        }
+    }
+    (void)printf(", \"slow_products\": %u}\n", bench->device->info.slow_products);
+    (void)fflush(stdout);
+}
+
+static void measure_rows(struct bench *bench)
+{
+    const struct sizes *size = &bench->size;
+    const struct limits_text text = {
+        .layers = size->layers, .width = size->width, .ff = size->ff, .vocab = size->vocab};
+    const struct limits_tower tower = {.layers = size->tower_layers,
+                                       .width = size->tower_width,
+                                       .ff = size->tower_ff,
+                                       .rows = size->tile_rows,
+                                       .projected = size->width};
+    const struct limits_peak *peak = &bench->peak;
+    const double full = 1e3 * limits_forward(peak, &text, 1, size->keys, size->keys, size->reads);
+    const double block16 = 1e3 * limits_forward(peak, &text, REQUESTS_MAX, size->queries,
+                                                size->keys, REQUESTS_MAX * size->queries);
+    const double step = 1e3 * limits_forward(peak, &text, REQUESTS_MAX, size->block, size->keys,
+                                             REQUESTS_MAX * size->block);
+    const double eyes = 1e3 * limits_tower(peak, &tower, size->tiles);
+    const double captions = REQUESTS_MAX * (eyes + full) + size->block_steps * step;
+    const struct row rows[] = {
+        {"full", "R1", run_full, full, 0},
+        {"full_fp8", "R2", NULL, full / 2, 0},
+        {"block1", "R3", run_block1,
+         1e3 * limits_forward(peak, &text, 1, size->queries, size->keys, size->queries), 0},
+        {"block16", "R4", run_block16, block16, 0},
+        {"cached", "R5", run_cached, 1e3 * limits_cached(peak, &text, REQUESTS_MAX, size->keys), 0},
+        {"tower", "R9", run_tower, eyes, 0},
+        {"official", "R6", run_official, eyes + size->steps * full, 1},
+        {"blk64", "R7", run_blk64, captions, REQUESTS_MAX},
+        {"blk64_fp8", "R8", NULL, captions / 2, REQUESTS_MAX},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        measure(bench, &rows[i]);
+    }
 }
 
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"backend", required_argument, NULL, 'b'}, {"plugin", required_argument, NULL, 'p'},
-        {"dtype", required_argument, NULL, 'd'},   {"runs", required_argument, NULL, 'n'},
-        {"small", no_argument, NULL, 's'},         {NULL, 0, NULL, 0},
+        {"backend", required_argument, NULL, 'b'},
+        {"plugin", required_argument, NULL, 'p'},
+        {"dtype", required_argument, NULL, 'd'},
+        {"runs", required_argument, NULL, 'n'},
+        {"small", no_argument, NULL, 's'},
+        {"only", required_argument, NULL, 'o'},
+        {NULL, 0, NULL, 0},
     };
     struct bench bench = {.size = full_size, .runs = 10};
     struct rmk_device_options device = {.backend = "cuda", .act = RMK_BF16};
@@ -445,6 +642,8 @@ int main(int argc, char **argv)
             good = good && (device.act != RMK_BF16 || strcmp(optarg, "bf16") == 0);
         } else if (option == 'n') {
             bench.runs = (uint32_t)strtoul(optarg, NULL, 10);
+        } else if (option == 'o') {
+            bench.only = optarg;
         } else if (option == 's') {
             bench.small = true;
             bench.size = small_size;
@@ -454,18 +653,14 @@ int main(int argc, char **argv)
     }
     if (!good || bench.runs == 0 || bench.runs > RUNS_MAX) {
         (void)fprintf(stderr, "usage: bench-gpu [--backend cuda|cpu|ref] [--plugin FILE] "
-                              "[--dtype bf16|f16|f32] [--runs N] [--small]\n");
+                              "[--dtype bf16|f16|f32] [--runs N] [--only ROW] [--small]\n");
         return 2;
     }
     check(rmk_device_create(&device, &bench.device, &why), "device", &why);
     bench.ops = bench.device->ops;
     make(&bench);
-    const double kv_bytes = 2.0 * REQUESTS_MAX * full_size.keys * full_size.width * 2;
-    measure(&bench, "full", run_full, 47.9);
-    measure(&bench, "block1", run_block1, 3.46);
-    measure(&bench, "block16", run_block16, 13.1);
-    measure(&bench, "cached", run_cached, full_size.layers * kv_bytes / 4.8e12 * 1e3);
-    measure(&bench, "tower", run_tower, 3.40);
+    measure_machine(&bench);
+    measure_rows(&bench);
     /* The device's memory goes with the process. */
     return 0;
 }
