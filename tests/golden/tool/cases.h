@@ -10,6 +10,7 @@
 struct settings {
     const char *backend;
     const char *plugin; /* cuda: NULL: beside the executable */
+    enum rmk_dtype act;
     unsigned ranks;
     const char *only; /* scenes whose name contains it; NULL: all */
 };

@@ -36,7 +36,7 @@ static enum rmk_err load(struct rank *rank)
 {
     const struct group_options *options = &rank->group->options;
     struct rmk_device_options device = {
-        .backend = options->backend, .act = RMK_F32, .threads = 1, .plugin = options->plugin};
+        .backend = options->backend, .act = options->act, .threads = 1, .plugin = options->plugin};
     struct rmk_comm_options comm = {
         .kind = comm_kind(options),
         .rank = rank->number,

@@ -14,6 +14,7 @@ struct group;
 struct group_options {
     const struct rmk_spec *spec;
     const char *backend;
+    enum rmk_dtype act;
     const char *plugin;
     uint32_t size;
     uint32_t rows_max;

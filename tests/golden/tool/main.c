@@ -1,5 +1,5 @@
-/* remask-golden DIR… --backend ref|cpu|cuda [--plugin FILE] --tp R [--allow-pending] [--only NAME]
- * [--quiet]
+/* remask-golden DIR… --backend ref|cpu|cuda [--dtype f32|bf16|f16] [--plugin FILE] --tp R
+ * [--allow-pending] [--only NAME] [--quiet]
  *
  * Runs every case under each DIR (format: the reference data's README) stage by stage. The last
  * line has the counts; exit 1 on any mismatch, or when something is pending and that was not
@@ -12,10 +12,34 @@
 #include "tests/golden/tool/files.h"
 
 static const char *const backends[] = {"ref", "cpu", "cuda", NULL};
+static const char *const dtypes[] = {"f32", "bf16", "f16", NULL};
+static const enum rmk_dtype dtype_values[] = {RMK_F32, RMK_BF16, RMK_F16};
+
+static double percent(unsigned part, unsigned whole)
+{
+    return whole > 0 ? 100.0 * part / whole : 0;
+}
+
+/* False: too little, or nothing was compared. */
+static bool print_agreement(const struct agreement *agreement, const char *dtype, uint64_t least)
+{
+    const double picks = percent(agreement->picks_equal, agreement->picks);
+
+    (void)printf(
+        "agreement of %s with the fp32 record, each step from the recorded canvas: %u of %u "
+        "tokens (%.2f %%), %u of %u steps commit the same positions (%.2f %%), largest "
+        "difference of a confidence %.3g\n",
+        dtype, agreement->picks_equal, agreement->picks, picks, agreement->steps_equal,
+        agreement->steps, percent(agreement->steps_equal, agreement->steps),
+        agreement->confidence_worst);
+    return agreement->picks > 0 && picks >= (double)least;
+}
 
 int main(int argc, char **argv)
 {
     int backend = 0;
+    int dtype = 0;
+    uint64_t agreement_min = 0;
     uint64_t ranks = 1;
     bool allow_pending = false;
     const char *plugin = NULL;
@@ -33,6 +57,19 @@ int main(int argc, char **argv)
          .target = &plugin,
          .argument = "FILE",
          .help = "the CUDA plugin, when it is not beside this program"},
+        {.name = "dtype",
+         .kind = RMK_CONFIG_CHOICE,
+         .target = &dtype,
+         .fallback = "f32",
+         .choices = dtypes,
+         .help = "compute type; another than the record's f32: agreement is measured"},
+        {.name = "agreement-min",
+         .kind = RMK_CONFIG_UINT,
+         .target = &agreement_min,
+         .fallback = "0",
+         .max = 100,
+         .argument = "PERCENT",
+         .help = "least share of recorded tokens that are picked again"},
         {.name = "tp",
          .kind = RMK_CONFIG_UINT,
          .target = &ranks,
@@ -71,13 +108,17 @@ int main(int argc, char **argv)
         rmk_config_deinit(&config);
         return status;
     }
-    const struct settings settings = {
-        .backend = backends[backend], .plugin = plugin, .ranks = (unsigned)ranks, .only = only};
+    const struct settings settings = {.backend = backends[backend],
+                                      .act = dtype_values[dtype],
+                                      .plugin = plugin,
+                                      .ranks = (unsigned)ranks,
+                                      .only = only};
     report.quiet = quiet;
+    report.agreement.measured = settings.act != RMK_F32;
     for (size_t i = 0; i < config.operand_count; i++) {
         const char *root = config.operands[i];
         const unsigned before = report.passed + report.failed + report.pending;
-        if (only == NULL) {
+        if (only == NULL && !report.agreement.measured) {
             cases_text(&report, root);
             cases_images(&report, root);
             cases_tables(&report, root, &settings);
@@ -88,7 +129,10 @@ int main(int argc, char **argv)
         }
     }
     model_folders_remove();
-    const bool good = report.failed == 0 && (report.pending == 0 || allow_pending);
+    bool good = report.failed == 0 && (report.pending == 0 || allow_pending);
+    if (report.agreement.measured) {
+        good = print_agreement(&report.agreement, dtypes[dtype], agreement_min) && good;
+    }
     (void)printf("%s: backend %s, %u rank(s): %u passed, %u failed, %u pending, %u forced picks, "
                  "%u the reference raised\n",
                  good ? "green" : "RED", settings.backend, settings.ranks, report.passed,

@@ -6,7 +6,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Another compute type than the record's fp32: every step starts from the recorded canvas, and what
+ * it would have done is counted, not judged. */
+struct agreement {
+    bool measured;
+    unsigned picks; /* tokens committed by the record */
+    unsigned picks_equal;
+    unsigned steps;
+    unsigned steps_equal; /* the same positions would commit */
+    double confidence_worst;
+};
+
 struct report {
+    struct agreement agreement;
     unsigned passed;
     unsigned failed;
     unsigned pending; /* what a folder asks of us and we cannot do yet */
@@ -19,7 +31,8 @@ struct report {
 void report_exact(struct report *report, const char *name, const char *stage, bool equal,
                   const char *format, ...) __attribute__((format(printf, 5, 6)));
 
-/* max|got - want| against `tolerance`; a value that is not finite fails. */
+/* max|got - want| against `tolerance`; a value that is not finite fails. Where agreement is
+ * measured, any finite difference passes, and is said. */
 bool report_floats(struct report *report, const char *name, const char *stage, const float *got,
                    const float *want, size_t count, double tolerance);
 

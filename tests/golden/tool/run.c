@@ -101,17 +101,21 @@ static struct rmk_guess *guess_at(struct replay *replay, int32_t position)
 static void settle_tokens(struct replay *replay, const json_t *step, size_t index)
 {
     const json_t *picks = json_object_get(step, "picks");
-    const double noise = NOISE_GAP;
+    struct agreement *agreement = &replay->report->agreement;
 
     for (size_t i = 0; i < json_array_size(picks); i++) {
         const json_t *pick = json_array_get(picks, i);
         const int32_t position = (int32_t)number(pick, "pos", 0);
         const int32_t token = (int32_t)number(pick, "token", -1);
         struct rmk_guess *guess = guess_at(replay, position);
+        agreement->picks += guess != NULL;
+        agreement->picks_equal += guess != NULL && guess->token == token;
         if (guess == NULL || guess->token == token) {
             continue;
         }
-        if (number(pick, "logit_gap", INFINITY) < noise) {
+        if (agreement->measured) {
+            guess->token = token;
+        } else if (number(pick, "logit_gap", INFINITY) < NOISE_GAP) {
             report_forced(replay->report, replay->scene->name, replay->label,
                           "step %zu position %d: token %d, recorded %d, gap %.2g", index, position,
                           guess->token, token, number(pick, "logit_gap", 0));
@@ -146,10 +150,15 @@ static void settle_order(struct replay *replay, const json_t *step, size_t index
     for (uint32_t i = 0; i < selected; i++) {
         same = same && is_pick(picks, sorted[i].position);
     }
-    if (!same && number(step, "conf_gap", INFINITY) < NOISE_GAP) {
-        report_forced(replay->report, replay->scene->name, replay->label,
-                      "step %zu: other positions commit, recorded gap %.2g", index,
-                      number(step, "conf_gap", 0));
+    replay->report->agreement.steps++;
+    replay->report->agreement.steps_equal += same;
+    const bool measured = replay->report->agreement.measured;
+    if (!same && (measured || number(step, "conf_gap", INFINITY) < NOISE_GAP)) {
+        if (!measured) {
+            report_forced(replay->report, replay->scene->name, replay->label,
+                          "step %zu: other positions commit, recorded gap %.2g", index,
+                          number(step, "conf_gap", 0));
+        }
         for (uint32_t i = 0; i < count; i++) {
             if (is_pick(picks, replay->guesses[i].position)) {
                 replay->guesses[i].confidence += 1.0;
@@ -452,6 +461,13 @@ static void judge(struct replay *replay)
                  "%s, %u forwards (reference %u), %u ids%s%s",
                  same ? "ids identical" : "ids differ", replay->forwards, forwards,
                  replay->id_count, replay->why[0] != '\0' ? ": " : "", replay->why);
+    struct agreement *agreement = &replay->report->agreement;
+    if (agreement->measured) {
+        agreement->confidence_worst =
+            replay->random ? agreement->confidence_worst
+                           : fmax(agreement->confidence_worst, replay->worst_confidence);
+        return;
+    }
     if (!replay->random && replay->worst_confidence > CONFIDENCE_TOLERANCE) {
         report_failed(replay->report, name, replay->label,
                       "a confidence differs by %.3g of tolerance %.3g", replay->worst_confidence,

@@ -161,6 +161,7 @@ static enum rmk_err model_open(struct model *model, const char *root, const json
     const struct group_options group = {
         .spec = &model->spec,
         .backend = settings->backend,
+        .act = settings->act,
         .plugin = settings->plugin,
         .size = settings->ranks,
         .rows_max = ROWS_MAX,
@@ -168,8 +169,10 @@ static enum rmk_err model_open(struct model *model, const char *root, const json
     };
     RMK_TRY(group_create(&group, &model->group, why));
     if (model->spec.vision.present) {
-        const struct rmk_device_options device = {
-            .backend = settings->backend, .act = RMK_F32, .threads = 2, .plugin = settings->plugin};
+        const struct rmk_device_options device = {.backend = settings->backend,
+                                                  .act = settings->act,
+                                                  .threads = 2,
+                                                  .plugin = settings->plugin};
         RMK_TRY(rmk_device_create(&device, &model->device, why));
         const struct rmk_encoder_options encoder = {
             .spec = &model->spec, .device = model->device, .tile_batch = 4};
