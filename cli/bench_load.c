@@ -289,7 +289,8 @@ static void on_signal(uv_signal_t *handle, int number)
 
 static enum rmk_err open_channels(struct load *load, struct rmk_why *why)
 {
-    const struct rmk_rpc_options options = {.message_bytes_max = RMK_MESSAGE_BYTES_MAX};
+    const struct rmk_rpc_options options = {.message_bytes_max = RMK_MESSAGE_BYTES_MAX,
+                                            .api_key = load->options->request.api_key};
     const size_t wanted = (size_t)load->options->connection_count;
     enum rmk_err err = RMK_OK;
 
@@ -345,7 +346,7 @@ enum rmk_err rmk_bench_load(const struct rmk_bench_options *options, const char 
                        (unsigned long long)options->request_count);
         goto out;
     }
-    RMK_TRY(rmk_client_open(&load.client, endpoint, why));
+    RMK_TRY(rmk_client_open(&load.client, endpoint, options->request.api_key, why));
     opened = true;
     RMK_TRY(open_channels(&load, why));
     open_handles(&load);

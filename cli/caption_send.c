@@ -203,7 +203,8 @@ int rmk_caption_send(const struct rmk_caption_options *options, const char *endp
     struct rmk_why why = {0};
 
     sender.flights = calloc(width(&sender), sizeof(*sender.flights));
-    if (sender.flights == NULL || rmk_client_open(&sender.client, endpoint, &why) != RMK_OK) {
+    if (sender.flights == NULL ||
+        rmk_client_open(&sender.client, endpoint, options->request.api_key, &why) != RMK_OK) {
         (void)fprintf(stderr, "remask caption: %s\n",
                       sender.flights == NULL ? "no memory for requests" : why.text);
         free(sender.flights);

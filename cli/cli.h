@@ -44,4 +44,9 @@ int rmk_down_run(int argc, char **argv);
 int rmk_status_run(int argc, char **argv);
 int rmk_check_run(int argc, char **argv);
 
+/* Of the flag --api-key. */
+#define RMK_CLIENT_API_KEY_HELP                                                                    \
+    "who you are to a server with --api-keys; better in REMASK_API_KEY, where others do not see "  \
+    "it"
+
 #endif

@@ -9,9 +9,11 @@
 
 static const char default_endpoint[] = "127.0.0.1:8001";
 
-enum rmk_err rmk_client_open(struct rmk_client *client, const char *endpoint, struct rmk_why *why)
+enum rmk_err rmk_client_open(struct rmk_client *client, const char *endpoint, const char *api_key,
+                             struct rmk_why *why)
 {
-    const struct rmk_rpc_options options = {.message_bytes_max = RMK_MESSAGE_BYTES_MAX};
+    const struct rmk_rpc_options options = {.message_bytes_max = RMK_MESSAGE_BYTES_MAX,
+                                            .api_key = api_key};
     enum rmk_err err;
 
     memset(client, 0, sizeof(*client));

@@ -21,9 +21,10 @@ struct rmk_client {
     bool closed;
 };
 
-/* `endpoint` is borrowed until the close. Nothing is sent yet. Errors: RMK_EINVAL (not HOST:PORT).
- */
-enum rmk_err rmk_client_open(struct rmk_client *client, const char *endpoint, struct rmk_why *why);
+/* `endpoint` is borrowed until the close. `api_key`: NULL: none. Nothing is sent yet. Errors:
+ * RMK_EINVAL (not HOST:PORT). */
+enum rmk_err rmk_client_open(struct rmk_client *client, const char *endpoint, const char *api_key,
+                             struct rmk_why *why);
 /* Ends what is under way and runs the loop until nothing is left on it. */
 void rmk_client_close(struct rmk_client *client);
 

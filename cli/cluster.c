@@ -168,7 +168,7 @@ static enum rmk_err start_workers(struct rmk_cluster *cluster, struct rmk_why *w
         adopt(cluster, &cluster->workers[i]);
         RMK_TRY(rmk_child_start(&cluster->workers[i], why));
     }
-    RMK_TRY(rmk_client_open(&cluster->client, cluster->endpoint, why));
+    RMK_TRY(rmk_client_open(&cluster->client, cluster->endpoint, NULL, why));
     cluster->client_open = true;
 out:
     return err;

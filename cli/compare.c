@@ -175,7 +175,7 @@ static int run(const struct rmk_request_options *options, bool json, char *const
     rmk_sampling_reset_decoding(&official.sampling, "exact");
     err = rmk_client_open(
         &client, rmk_client_endpoint(options->endpoint, options->name, endpoint, sizeof(endpoint)),
-        &why);
+        options->api_key, &why);
     if (err != RMK_OK) {
         (void)fprintf(stderr, "remask compare: %s\n", why.text);
         return RMK_EXIT_USAGE;

@@ -52,11 +52,12 @@ struct rmk_request_options {
     /* where to and how */
     const char *endpoint;
     const char *name; /* of a local cluster */
+    const char *api_key;
     uint64_t timeout_us;
     int lane;
 };
 
-enum { RMK_REQUEST_FLAGS = 33 };
+enum { RMK_REQUEST_FLAGS = 34 };
 
 void rmk_request_flags(struct rmk_request_options *options,
                        struct rmk_config_flag flags[RMK_REQUEST_FLAGS]);

@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "cli/cli.h"
 #include "cli/request.h"
 #include "cli/state.h"
 #include "common/limits.h"
@@ -54,6 +55,7 @@ void rmk_request_flags(struct rmk_request_options *options,
              "the coordinator; not given: the local cluster --name, else 127.0.0.1:8001"),
         TEXT("name", &options->name, RMK_STATE_NAME_DEFAULT, "NAME",
              "a local cluster that `remask up` started"),
+        TEXT("api-key", &options->api_key, NULL, "KEY", RMK_CLIENT_API_KEY_HELP),
         {.name = "timeout",
          .kind = RMK_CONFIG_DURATION,
          .target = &options->timeout_us,

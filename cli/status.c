@@ -67,14 +67,14 @@ static void print_text(const char *endpoint, const Remask__V1__StatusReply *repl
     }
 }
 
-static int ask(const char *endpoint, uint64_t timeout_us, bool json)
+static int ask(const char *endpoint, const char *api_key, uint64_t timeout_us, bool json)
 {
     Remask__V1__StatusRequest request = REMASK__V1__STATUS_REQUEST__INIT;
     ProtobufCMessage *reply = NULL;
     struct rmk_client client;
     struct rmk_why why = {0};
 
-    if (rmk_client_open(&client, endpoint, &why) != RMK_OK) {
+    if (rmk_client_open(&client, endpoint, api_key, &why) != RMK_OK) {
         (void)fprintf(stderr, "remask status: %s\n", why.text);
         return RMK_EXIT_USAGE;
     }
@@ -99,6 +99,7 @@ int rmk_status_run(int argc, char **argv)
 {
     const char *given = NULL;
     const char *name = NULL;
+    const char *api_key = NULL;
     uint64_t timeout_us = 0;
     bool json = false;
     char endpoint[256];
@@ -114,6 +115,11 @@ int rmk_status_run(int argc, char **argv)
          .fallback = RMK_STATE_NAME_DEFAULT,
          .argument = "NAME",
          .help = "a local cluster that `remask up` started"},
+        {.name = "api-key",
+         .kind = RMK_CONFIG_TEXT,
+         .target = &api_key,
+         .argument = "KEY",
+         .help = RMK_CLIENT_API_KEY_HELP},
         {.name = "json", .kind = RMK_CONFIG_SWITCH, .target = &json, .help = "one line of JSON"},
         {.name = "timeout",
          .kind = RMK_CONFIG_DURATION,
@@ -131,8 +137,8 @@ int rmk_status_run(int argc, char **argv)
     int status = rmk_config_load(&config, argc, argv);
 
     if (status < 0) {
-        status =
-            ask(rmk_client_endpoint(given, name, endpoint, sizeof(endpoint)), timeout_us, json);
+        status = ask(rmk_client_endpoint(given, name, endpoint, sizeof(endpoint)), api_key,
+                     timeout_us, json);
     }
     rmk_config_deinit(&config);
     return status;

@@ -17,6 +17,7 @@ enum {
     RMK_PARTS_MAX = 256, /* parts of one message */
     RMK_REQUEST_ID_BYTES_MAX = 128,
     RMK_TENANT_BYTES_MAX = 64,
+    RMK_TENANTS = 256,       /* with 0, which is nobody's */
     RMK_REQUESTS_MAX = 4096, /* open requests of one coordinator */
     RMK_GROUPS_MAX = 256,
     RMK_VISION_MAX = 256,

@@ -21,6 +21,7 @@
 #include "coordinator/engine/engine.h"
 #include "coordinator/front/grpc_api.h"
 #include "coordinator/front/intake.h"
+#include "coordinator/front/keys.h"
 #include "coordinator/listen.h"
 #include "coordinator/loop.h"
 #include "coordinator/metrics.h"
@@ -56,6 +57,7 @@ struct rmk_app {
     struct rmk_performer performer;
     struct rmk_arena scratch;
     struct rmk_warmup warmup;
+    struct rmk_keys *keys; /* NULL: anybody may call */
     struct rmk_grpc_api api;
 
     struct rmk_rpc *rpc;
@@ -284,6 +286,52 @@ static bool on_http_ready(void *context)
  * ------------------------------------------------------------------------------------------------
  */
 
+/* Series for the tenants there are, and a word about them. */
+static void announce_keys(struct rmk_app *app)
+{
+    for (uint32_t i = 0; i < rmk_keys_tenant_count(app->keys); i++) {
+        const struct rmk_tenant *tenant = rmk_keys_tenant(app->keys, i);
+
+        rmk_coordinator_metrics_tenant(&app->metrics, tenant->number, tenant->name);
+    }
+    rmk_log(RMK_LOG_INFO, "app", "API keys loaded", "file=%s keys=%u", app->options.api_keys,
+            rmk_keys_count(app->keys));
+}
+
+static enum rmk_err create_keys(struct rmk_app *app, struct rmk_why *why)
+{
+    enum rmk_err err = RMK_OK;
+
+    if (app->options.api_keys == NULL) {
+        goto out;
+    }
+    RMK_TRY(rmk_keys_create(app->options.api_keys, &app->keys, why));
+    announce_keys(app);
+    if (app->options.tls.certificate == NULL && !rmk_secure_is_loopback(app->options.listen)) {
+        rmk_log(RMK_LOG_WARN, "app", "API keys travel in plain text", "listen=%s",
+                app->options.listen);
+    }
+out:
+    if (err != RMK_OK) {
+        rmk_why_context(why, "--api-keys");
+    }
+    return err;
+}
+
+void rmk_app_reload(struct rmk_app *app)
+{
+    struct rmk_why why = {0};
+
+    if (app->keys == NULL) {
+        rmk_log(RMK_LOG_INFO, "app", "nothing to reload", "why=there is no --api-keys");
+    } else if (rmk_keys_load(app->keys, &why) == RMK_OK) {
+        announce_keys(app);
+    } else {
+        rmk_log(RMK_LOG_ERROR, "app", "API keys not reloaded, the old ones stay", "why=%s",
+                why.text);
+    }
+}
+
 static enum rmk_err create_engine(struct rmk_app *app, struct rmk_why *why)
 {
     struct rmk_engine_limits limits = {
@@ -365,6 +413,7 @@ static enum rmk_err create_tables(struct rmk_app *app, struct rmk_why *why)
         .images = app->images,
         .engine = app->engine,
         .links = app->links,
+        .keys = app->keys,
         .model_name = app->model->served.name,
         .started_us = app->started_us,
         .stall_timeout_ms = app->options.stall_timeout_ms,
@@ -392,6 +441,7 @@ static enum rmk_err create_servers(struct rmk_app *app, struct rmk_why *why)
          .address = app->options.listen,
          .tls = &app->options.tls,
          .message_bytes_max = RMK_MESSAGE_BYTES_MAX,
+         .keys = app->keys != NULL,
          .insecure = app->options.insecure},
         {.flag = "cluster-listen",
          .address = app->options.cluster_listen,
@@ -513,6 +563,7 @@ enum rmk_err rmk_app_create(uv_loop_t *uv, const struct rmk_app_options *options
         goto out;
     }
     rmk_coordinator_metrics_init(&app->metrics, app->registry);
+    RMK_TRY(create_keys(app, why));
     RMK_TRY(create_engine(app, why));
     RMK_TRY(create_tables(app, why));
     RMK_TRY(create_servers(app, why));
@@ -562,6 +613,7 @@ static void free_app(struct rmk_app *app)
     void *context = app->stopped_context;
 
     rmk_requests_destroy(app->requests);
+    rmk_keys_destroy(app->keys);
     rmk_images_destroy(app->images);
     rmk_health_destroy(app->health);
     rmk_metrics_destroy(app->registry);

@@ -33,6 +33,7 @@ struct rmk_app_options {
     const char *cluster_listen;
     const char *metrics_listen;
     const char *ready_file; /* addresses as JSON; may be NULL */
+    const char *api_keys;   /* file of front/keys.h; NULL: anybody may call */
     struct rmk_tls_files tls;
     struct rmk_tls_files cluster_tls;
     bool insecure; /* plaintext beyond loopback, said aloud */
@@ -64,6 +65,9 @@ enum rmk_err rmk_app_create(uv_loop_t *uv, const struct rmk_app_options *options
 /* Refuse what is new, finish what is open (up to the drain timeout), then close everything.
  * `stopped` runs when the app is freed. */
 void rmk_app_drain(struct rmk_app *app, void (*stopped)(void *context), void *context);
+
+/* Read the file of API keys again; after an error, which is logged, the old ones stay. */
+void rmk_app_reload(struct rmk_app *app);
 
 uint16_t rmk_app_port(const struct rmk_app *app);
 uint16_t rmk_app_cluster_port(const struct rmk_app *app);

@@ -9,7 +9,8 @@ enum rmk_err rmk_listen(struct rmk_rpc *rpc, const struct rmk_listen_spec *spec,
     struct rmk_rpc_options options = {.message_bytes_max = spec->message_bytes_max};
     enum rmk_err err;
 
-    RMK_TRY(rmk_secure_load(spec->tls, spec->address, spec->mutual, spec->insecure, &options, why));
+    RMK_TRY(rmk_secure_load(spec->tls, spec->address, spec->mutual, spec->insecure || spec->keys,
+                            &options, why));
     RMK_TRY(rmk_rpc_server_create(rpc, spec->address, &options, methods, method_count, out_server,
                                   why));
 out:

@@ -18,6 +18,7 @@ struct rmk_listen_spec {
     const struct rmk_tls_files *tls;
     uint32_t message_bytes_max;
     bool mutual; /* TLS here means client certificates too */
+    bool keys;   /* callers show an API key: beyond loopback that is enough */
     bool insecure;
 };
 

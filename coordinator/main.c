@@ -20,6 +20,7 @@ struct program {
     uv_loop_t loop;
     uv_signal_t terminate;
     uv_signal_t interrupt;
+    uv_signal_t hangup;
     struct rmk_app *app;
     bool draining;
 };
@@ -30,6 +31,7 @@ static void on_stopped(void *context)
 
     uv_close((uv_handle_t *)&program->terminate, NULL);
     uv_close((uv_handle_t *)&program->interrupt, NULL);
+    uv_close((uv_handle_t *)&program->hangup, NULL);
 }
 
 /* The first asks, the second does not wait. */
@@ -42,6 +44,16 @@ static void on_signal(uv_signal_t *handle, int number)
     }
     program->draining = true;
     rmk_app_drain(program->app, on_stopped, program);
+}
+
+static void on_hangup(uv_signal_t *handle, int number)
+{
+    struct program *program = handle->data;
+
+    (void)number;
+    if (!program->draining) {
+        rmk_app_reload(program->app);
+    }
 }
 
 static int exit_code(enum rmk_err err)
@@ -76,10 +88,13 @@ static int run(const struct rmk_app_options *options)
     } else {
         (void)uv_signal_init(&program.loop, &program.terminate);
         (void)uv_signal_init(&program.loop, &program.interrupt);
+        (void)uv_signal_init(&program.loop, &program.hangup);
+        program.hangup.data = &program;
         program.terminate.data = &program;
         program.interrupt.data = &program;
         (void)uv_signal_start(&program.terminate, on_signal, SIGTERM);
         (void)uv_signal_start(&program.interrupt, on_signal, SIGINT);
+        (void)uv_signal_start(&program.hangup, on_hangup, SIGHUP);
     }
     /* Until everything is closed, whether it ran or only half started. */
     (void)uv_run(&program.loop, UV_RUN_DEFAULT);
@@ -169,6 +184,8 @@ int main(int argc, char **argv)
              "/metrics, /healthz, /readyz"),
         TEXT("ready-file", &options.ready_file, NULL, "PATH",
              "write the addresses listened on there, as JSON"),
+        TEXT("api-keys", &options.api_keys, NULL, "FILE",
+             "API: a line is a key and its tenant; read again at SIGHUP"),
         TEXT("tls-cert", &options.tls.certificate, NULL, "FILE", "API: certificate, PEM"),
         TEXT("tls-key", &options.tls.key, NULL, "FILE", "API: its key, PEM"),
         TEXT("tls-ca", &options.tls.authority, NULL, "FILE",

@@ -126,6 +126,20 @@ void rmk_coordinator_metrics_init(struct rmk_coordinator_metrics *metrics,
     init_engine(metrics, registry);
 }
 
+void rmk_coordinator_metrics_tenant(struct rmk_coordinator_metrics *metrics, uint32_t number,
+                                    const char *name)
+{
+    const char *const labels[] = {"tenant", name, NULL};
+
+    metrics->tenants[number] = (struct rmk_tenant_metrics){
+        .requests = rmk_metrics_counter(metrics->registry, "remask_tenant_requests_total",
+                                        "Client calls that have ended, by tenant.", labels),
+        .completion_tokens =
+            rmk_metrics_counter(metrics->registry, "remask_tenant_completion_tokens_total",
+                                "Generated tokens of answered requests, by tenant.", labels),
+    };
+}
+
 /* Counters only grow by adding; the engine's counts are sums. */
 static void catch_up(struct rmk_counter *counter, uint64_t sum)
 {

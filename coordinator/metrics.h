@@ -8,14 +8,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/limits.h"
 #include "common/metrics.h"
 #include "common/rpc/rpc.h"
 #include "coordinator/engine/engine.h"
+
+/* NULL: not a tenant. */
+struct rmk_tenant_metrics {
+    struct rmk_counter *requests;
+    struct rmk_counter *completion_tokens;
+};
 
 struct rmk_coordinator_metrics {
     struct rmk_metrics *registry; /* borrowed */
     /* clients */
     struct rmk_counter *requests[RMK_STATUS_COUNT]; /* by gRPC status of the call's end */
+    struct rmk_tenant_metrics tenants[RMK_TENANTS]; /* by number */
     struct rmk_counter *requests_joined;
     struct rmk_counter *requests_recalled;
     struct rmk_gauge *intakes;
@@ -68,6 +76,10 @@ struct rmk_coordinator_metrics {
 
 void rmk_coordinator_metrics_init(struct rmk_coordinator_metrics *metrics,
                                   struct rmk_metrics *registry);
+
+/* Series for a tenant; again: nothing new. */
+void rmk_coordinator_metrics_tenant(struct rmk_coordinator_metrics *metrics, uint32_t number,
+                                    const char *name);
 
 /* Bring the engine's own counts up to date. */
 void rmk_coordinator_metrics_engine(struct rmk_coordinator_metrics *metrics,

@@ -11,6 +11,7 @@
 #include "coordinator/finish.h"
 #include "coordinator/front/ask.h"
 #include "coordinator/front/intake.h"
+#include "coordinator/front/keys.h"
 #include "coordinator/front/recall.h"
 #include "coordinator/loop.h"
 #include "coordinator/metrics.h"
@@ -82,7 +83,7 @@ static void request_free(struct rmk_requests *requests, struct rmk_request *requ
 {
     rmk_assert(rmk_list_empty(&request->listeners));
     if (request->in_recall) {
-        rmk_recall_end(requests->recall, request->name, NULL);
+        rmk_recall_end(requests->recall, request->tenant, request->name, NULL);
     }
     if (request->accepted) {
         requests->by_index[request->id.index] = NULL;
@@ -137,6 +138,17 @@ static void post_about(struct rmk_requests *requests, enum rmk_event_kind kind,
 /* ---- listeners
  * ------------------------------------------------------------------------------------- */
 
+/* The engine's number of whoever calls. */
+static uint32_t number_of(const struct rmk_listener *listener)
+{
+    return listener->tenant != NULL ? listener->tenant->number : 0;
+}
+
+static const char *tenant_name(const struct rmk_listener *listener)
+{
+    return listener->tenant != NULL ? listener->tenant->name : "-";
+}
+
 static void log_access(const struct rmk_listener *listener, const struct rmk_outcome *outcome,
                        uint64_t total_us)
 {
@@ -144,19 +156,19 @@ static void log_access(const struct rmk_listener *listener, const struct rmk_out
 
     if (result == NULL) {
         rmk_log(RMK_LOG_INFO, "front", "request ended",
-                "req=%s peer=%s method=%s status=%s total_us=%llu why=%s", outcome->request_id,
-                listener->peer, listener->method, rmk_status_name(outcome->status),
-                (unsigned long long)total_us, outcome->why);
+                "req=%s tenant=%s peer=%s method=%s status=%s total_us=%llu why=%s",
+                outcome->request_id, tenant_name(listener), listener->peer, listener->method,
+                rmk_status_name(outcome->status), (unsigned long long)total_us, outcome->why);
         return;
     }
     rmk_log(
         RMK_LOG_INFO, "front", "request ended",
-        "req=%s peer=%s method=%s status=OK reason=%s profile=%s prompt_rows=%u "
+        "req=%s tenant=%s peer=%s method=%s status=OK reason=%s profile=%s prompt_rows=%u "
         "image_rows=%u tokens=%u forwards=%u refreshes=%u replays=%u recoveries=%u restarted=%d "
         "queue_us=%llu encode_us=%llu first_commit_us=%llu "
         "compute_us=%llu total_us=%llu",
-        outcome->request_id, listener->peer, listener->method, rmk_result_reason(result),
-        result->profile, result->prompt_rows, result->image_rows,
+        outcome->request_id, tenant_name(listener), listener->peer, listener->method,
+        rmk_result_reason(result), result->profile, result->prompt_rows, result->image_rows,
         result->id_count - result->suffix_count, result->usage.forwards, result->usage.refreshes,
         result->usage.replays, result->usage.recoveries, (int)result->usage.restarted,
         (unsigned long long)result->usage.queue_us, (unsigned long long)result->usage.encode_us,
@@ -164,12 +176,16 @@ static void log_access(const struct rmk_listener *listener, const struct rmk_out
         (unsigned long long)result->usage.compute_us, (unsigned long long)total_us);
 }
 
-static void count_end(struct rmk_requests *requests, int status, uint64_t total_us)
+static void count_end(struct rmk_requests *requests, const struct rmk_listener *listener,
+                      int status, uint64_t total_us)
 {
     int index = status >= 0 && status < RMK_STATUS_COUNT ? status : RMK_STATUS_UNKNOWN;
 
     rmk_counter_add(requests->metrics->requests[index], 1);
     rmk_histogram_observe(requests->metrics->request_seconds, (double)total_us / 1e6);
+    if (listener->tenant != NULL) {
+        rmk_counter_add(requests->metrics->tenants[listener->tenant->number].requests, 1);
+    }
 }
 
 /* Off every list before the front hears of it: it may free the listener. */
@@ -182,7 +198,7 @@ static void end_listener(struct rmk_requests *requests, struct rmk_listener *lis
         rmk_list_remove(&listener->link);
         listener->request = NULL;
     }
-    count_end(requests, outcome->status, total_us);
+    count_end(requests, listener, outcome->status, total_us);
     log_access(listener, outcome, total_us);
     listener->ops->ended(listener, outcome);
 }
@@ -270,7 +286,7 @@ static void cancel(struct rmk_requests *requests, struct rmk_request *request)
     request->cancelled = true;
     if (request->in_recall) {
         request->in_recall = false;
-        rmk_recall_end(requests->recall, request->name, NULL);
+        rmk_recall_end(requests->recall, request->tenant, request->name, NULL);
     }
     if (request->accepted) {
         post_about(requests, RMK_EVENT_CANCEL, request);
@@ -287,7 +303,7 @@ void rmk_requests_leave(struct rmk_requests *requests, struct rmk_listener *list
         .request_id = request != NULL ? request->name : "",
     };
 
-    count_end(requests, outcome.status, total_us);
+    count_end(requests, listener, outcome.status, total_us);
     log_access(listener, &outcome, total_us);
     if (listener->job != NULL) {
         listener->job->listener = NULL;
@@ -310,7 +326,7 @@ void rmk_requests_refuse(struct rmk_requests *requests, struct rmk_listener *lis
 {
     struct rmk_outcome outcome = {.status = status, .why = why, .request_id = ""};
 
-    count_end(requests, status, 0);
+    count_end(requests, listener, status, 0);
     log_access(listener, &outcome, 0);
 }
 
@@ -357,7 +373,9 @@ static enum rmk_err begin(struct rmk_requests *requests, struct rmk_intake_job *
                               job->intake->text_stops, job->intake->text_stop_count,
                               &request->stream, why));
     (void)snprintf(request->name, sizeof(request->name), "%s", name);
-    RMK_TRY(rmk_recall_begin(requests->recall, request->name, job->intake->contents, request, why));
+    request->tenant = number_of(job->listener);
+    RMK_TRY(rmk_recall_begin(requests->recall, request->tenant, request->name,
+                             job->intake->contents, request, why));
     request->in_recall = true;
     rmk_list_init(&request->dirty);
     rmk_list_init(&request->listeners);
@@ -367,6 +385,7 @@ static enum rmk_err begin(struct rmk_requests *requests, struct rmk_intake_job *
     job->intake = NULL;
     rmk_intake_adopt(request->intake);
     request->intake->submit.tag = (uint64_t)(uintptr_t)request;
+    request->intake->submit.tenant = request->tenant;
     request->intake->submit.deadline_us =
         rmk_finish_deadline_us(&request->intake->submit, job->deadline_us, rmk_clock_us());
     join(requests, request, job->listener);
@@ -396,7 +415,8 @@ static void admit(struct rmk_requests *requests, struct rmk_intake_job *job)
     } else {
         make_name(name);
     }
-    switch (rmk_recall_look(requests->recall, name, job->intake->contents, &request, &result)) {
+    switch (rmk_recall_look(requests->recall, number_of(listener), name, job->intake->contents,
+                            &request, &result)) {
     case RMK_RECALLED_LIVE:
         rmk_counter_add(requests->metrics->requests_joined, 1);
         join(requests, request, listener);
@@ -662,13 +682,18 @@ void rmk_requests_flush(struct rmk_requests *requests)
     }
 }
 
-static void count_result(struct rmk_requests *requests, const struct rmk_result *result)
+static void count_result(struct rmk_requests *requests, uint32_t tenant,
+                         const struct rmk_result *result)
 {
     struct rmk_coordinator_metrics *metrics = requests->metrics;
+    const uint32_t tokens = result->id_count - result->suffix_count;
 
     rmk_counter_add(metrics->prompt_rows, result->prompt_rows);
     rmk_counter_add(metrics->image_rows, result->image_rows);
-    rmk_counter_add(metrics->completion_tokens, result->id_count - result->suffix_count);
+    rmk_counter_add(metrics->completion_tokens, tokens);
+    if (tenant != 0) {
+        rmk_counter_add(metrics->tenants[tenant].completion_tokens, tokens);
+    }
     rmk_counter_add(metrics->forwards, result->usage.forwards);
     rmk_counter_add(metrics->refreshes, result->usage.refreshes);
     rmk_counter_add(metrics->replays, result->usage.replays);
@@ -700,10 +725,10 @@ void rmk_requests_finish(struct rmk_requests *requests, const struct rmk_action 
     outcome.why = why.text;
     if (request->in_recall) {
         request->in_recall = false;
-        rmk_recall_end(requests->recall, request->name, result);
+        rmk_recall_end(requests->recall, request->tenant, request->name, result);
     }
     if (result != NULL) {
-        count_result(requests, result);
+        count_result(requests, request->tenant, result);
     }
     while (!rmk_list_empty(&request->listeners)) {
         struct rmk_listener *listener =

@@ -32,6 +32,7 @@ struct rmk_loop;
 struct rmk_result;
 struct rmk_served;
 struct rmk_stream;
+struct rmk_tenant;
 
 struct rmk_outcome {
     int status;                      /* enum rmk_status */
@@ -63,6 +64,7 @@ struct rmk_listener {
     const struct rmk_listener_ops *ops;
     const char *peer; /* for the access log; borrowed */
     const char *method;
+    const struct rmk_tenant *tenant; /* NULL: nobody in particular; borrowed */
     bool wants_canvas;
     /* of requests.c */
     struct rmk_request *request;
@@ -78,6 +80,7 @@ struct rmk_listener {
 struct rmk_request {
     struct rmk_request_id id; /* the engine's; 0/0 until ACCEPTED */
     char name[RMK_REQUEST_ID_BYTES_MAX + 1];
+    uint32_t tenant; /* its number */
     struct rmk_intake *intake;
     char numerics[96]; /* of the group that ran it last */
     /* of requests.c */

@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/rpc/internal.h"
@@ -6,6 +7,7 @@ struct rmk_rpc_channel {
     struct rmk_list link;
     struct rmk_rpc *rpc;
     grpc_channel *core;
+    char *authorization; /* NULL: none */
     unsigned calls;
     bool unwanted;
 };
@@ -20,6 +22,7 @@ static void check_gone(struct rmk_rpc_channel *channel)
     }
     rmk_list_remove(&channel->link);
     grpc_channel_destroy(channel->core);
+    free(channel->authorization);
     free(channel);
     rmk_rpc_check_closed(rpc);
 }
@@ -51,6 +54,12 @@ enum rmk_err rmk_rpc_channel_create(struct rmk_rpc *rpc, const char *address,
     channel = calloc(1, sizeof(*channel));
     if (channel == NULL) {
         err = rmk_fail(why, RMK_ELIMIT, "no memory for a channel");
+        goto out;
+    }
+    if (options->api_key != NULL &&
+        asprintf(&channel->authorization, "Bearer %s", options->api_key) < 0) {
+        err = rmk_fail(why, RMK_ELIMIT, "no memory for a channel");
+        free(channel);
         goto out;
     }
     rmk_rpc_args_init(&args, options, false);
@@ -88,6 +97,8 @@ struct rmk_rpc_call *rmk_rpc_channel_call(struct rmk_rpc_channel *channel, const
     gpr_timespec deadline = gpr_inf_future(GPR_CLOCK_MONOTONIC);
     grpc_slice method = grpc_slice_from_copied_string(path);
     uint32_t flags = GRPC_INITIAL_METADATA_WAIT_FOR_READY_EXPLICITLY_SET;
+    const char *headers[2 * RMK_RPC_HEADERS_MAX + 1] = {"authorization", channel->authorization};
+    size_t header_count = channel->authorization != NULL ? 2 : 0;
 
     if (deadline_ms > 0) {
         deadline = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
@@ -96,10 +107,15 @@ struct rmk_rpc_call *rmk_rpc_channel_call(struct rmk_rpc_channel *channel, const
     if (wait_for_ready) {
         flags |= GRPC_INITIAL_METADATA_WAIT_FOR_READY;
     }
+    for (size_t i = 0; metadata != NULL && metadata[i] != NULL; i++) {
+        rmk_assert(header_count + 1 < sizeof(headers) / sizeof(headers[0]));
+        headers[header_count++] = metadata[i];
+    }
+    headers[header_count] = NULL;
     grpc_call *core = grpc_channel_create_call(channel->core, NULL, GRPC_PROPAGATE_DEFAULTS,
                                                channel->rpc->queue, method, NULL, deadline, NULL);
     grpc_slice_unref(method);
     channel->calls++;
-    return rmk_rpc_call_start(channel->rpc, core, flags, metadata, events, context, on_released,
+    return rmk_rpc_call_start(channel->rpc, core, flags, headers, events, context, on_released,
                               channel);
 }

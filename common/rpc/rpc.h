@@ -71,6 +71,8 @@ struct rmk_rpc_options {
     const char *tls_cert;
     const char *tls_key;
     const char *tls_target_name; /* client: name to check instead of the address */
+    /* Client: sent with every call as metadata authorization, "Bearer …"; copied. NULL: none. */
+    const char *api_key;
 };
 
 /* ---- calls

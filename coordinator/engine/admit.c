@@ -174,8 +174,9 @@ void rmk_queue_init(struct rmk_queue *queue)
 void rmk_queue_push(struct rmk_queue *queue, struct rmk_request *request)
 {
     struct rmk_entry *entry = &queue->entries[queue->count];
-    uint32_t tenant = request->tenant % RMK_TENANTS;
+    uint32_t tenant = request->tenant;
 
+    rmk_assert(tenant < RMK_TENANTS);
     rmk_assert(request->entry == RMK_NOWHERE);
     request->entry = queue->count++;
     *entry = (struct rmk_entry){

@@ -12,18 +12,16 @@
 #include <stdint.h>
 
 #include "common/err.h"
+#include "common/limits.h"
 #include "coordinator/engine/engine.h"
 #include "coordinator/engine/request.h"
 
-enum {
-    RMK_LANES = RMK_LANE_BATCH + 1,
-    RMK_TENANTS = 256, /* accounts; tenants with the same number modulo this share one */
-};
+enum { RMK_LANES = RMK_LANE_BATCH + 1 };
 
 /* What ordering looks at, mirrored from the request so that a scan stays in the cache. */
 struct rmk_entry {
     uint32_t request;
-    uint32_t tenant; /* account */
+    uint32_t tenant;
     uint32_t total_rows;
     uint32_t step_rows;
     uint32_t kv_rows;

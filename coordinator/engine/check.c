@@ -114,6 +114,8 @@ static void check_group(const struct rmk_engine *engine, uint32_t index)
 {
     const struct rmk_group *group = &engine->fleet.groups[index];
     uint32_t held = 0;
+    uint32_t shared = 0;
+    uint32_t share_count = 0;
     uint32_t riding = 0;
     uint32_t riders_alive = 0;
     uint32_t kv_held = 0;
@@ -144,7 +146,17 @@ static void check_group(const struct rmk_engine *engine, uint32_t index)
         riding += request->stage == RMK_STAGE_RIDING;
         rmk_assert(group->in_flight || request->stage != RMK_STAGE_READY || request->slow);
     }
+    for (uint32_t tenant = 0; tenant < RMK_TENANTS; tenant++) {
+        const struct rmk_share *share = &group->shares[tenant];
+        shared += share->held;
+        share_count += share->held > 0;
+        rmk_assert(share->held_batch <= share->held);
+        rmk_assert(share->tag <= group->tag_most);
+    }
     rmk_assert(held == group->held);
+    rmk_assert(shared == held);
+    rmk_assert(share_count == group->share_count);
+    rmk_assert(group->tag_floor <= group->tag_most);
     rmk_assert(kv_held == group->kv_held);
     rmk_assert(kv_held <= group->kv_rows_max);
     rmk_assert(feature_held == group->feature_held);

@@ -89,7 +89,7 @@ struct rmk_submit {
     uint64_t tag;         /* the caller's own name for it; comes back in ACCEPTED and FINISH */
     uint64_t deadline_us; /* absolute, same clock as events; 0: none */
     enum rmk_lane lane;
-    uint32_t tenant;      /* small number given by the front; fairness is among tenants */
+    uint32_t tenant;      /* below RMK_TENANTS; fairness is among tenants */
     uint32_t prompt_rows; /* P, picture rows included */
     const uint32_t
         *prompt_masks; /* prompt rows holding the mask token, ascending (quirk 4: they compete) */

@@ -47,7 +47,10 @@ bool rmk_fleet_group_up(struct rmk_fleet *fleet, const struct rmk_event_group *e
     group->kv_held = 0;
     group->feature_held = 0;
     group->kv_reserved = false;
-    group->work = 0;
+    memset(group->shares, 0, sizeof(group->shares));
+    group->share_count = 0;
+    group->tag_floor = 0;
+    group->tag_most = 0;
     group->sequence = 0;
     group->in_flight = false;
     group->row_count = 0;

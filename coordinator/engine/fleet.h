@@ -25,6 +25,16 @@ struct rmk_slot {
     bool dirty; /* the worker may hold a former request there: close it before the next open */
 };
 
+/* What a tenant has had of a group in this epoch (batch.h). */
+struct rmk_share {
+    uint64_t tag;  /* work charged to it, and what it has let pass: the least leads */
+    uint64_t last; /* of what was charged: for its last row */
+    uint64_t work; /* cost of its rows: the clock of its requests among themselves */
+    uint64_t rode; /* plan sequence of its last ride */
+    uint32_t held; /* its residents, batch ones among them */
+    uint32_t held_batch;
+};
+
 struct rmk_group {
     bool up;
     bool known;   /* has been up; its capacities still say what it can take when it comes back */
@@ -45,7 +55,10 @@ struct rmk_group {
     uint32_t feature_held;
     bool kv_reserved; /* in this pass: somebody whose turn is earlier waits for its rows */
 
-    uint64_t work;        /* cost of all rows of this epoch's plans (batch.h) */
+    struct rmk_share shares[RMK_TENANTS];
+    uint32_t share_count; /* tenants with residents */
+    uint64_t tag_floor;   /* no tenant counts as having had less */
+    uint64_t tag_most;    /* of all tenants */
     uint64_t sequence;    /* of the last plan of this epoch */
     bool in_flight;       /* that plan is not answered */
     uint64_t deadline_us; /* of its answer */

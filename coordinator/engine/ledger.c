@@ -2,6 +2,7 @@
 
 void rmk_ledger_take(struct rmk_group *group, uint32_t index, struct rmk_request *request)
 {
+    struct rmk_share *share = &group->shares[request->tenant];
     uint32_t slot = 0;
 
     rmk_assert(request->group == RMK_NOWHERE);
@@ -11,6 +12,8 @@ void rmk_ledger_take(struct rmk_group *group, uint32_t index, struct rmk_request
     rmk_assert(slot < group->slot_count);
     group->slots[slot].holder = request->id;
     group->held++;
+    group->share_count += share->held++ == 0;
+    share->held_batch += request->lane == RMK_LANE_BATCH;
     group->kv_held += request->kv_rows;
     group->feature_held += request->feature_rows;
     rmk_assert(group->kv_held <= group->kv_rows_max);
@@ -22,18 +25,21 @@ void rmk_ledger_take(struct rmk_group *group, uint32_t index, struct rmk_request
     request->primed = false;
     request->replayed = request->canvas.base;
     request->log_seen = 0;
-    request->due_work = group->work;
+    request->due_work = share->work;
     request->rode = group->sequence; /* it queues behind those who are there */
 }
 
 void rmk_ledger_leave(struct rmk_group *group, struct rmk_request *request)
 {
     struct rmk_slot *slot = &group->slots[request->slot];
+    struct rmk_share *share = &group->shares[request->tenant];
 
     rmk_assert(rmk_fleet_same_request(slot->holder, request->id));
     slot->holder = (struct rmk_request_id){0};
     slot->dirty |= request->opened;
     group->held--;
+    group->share_count -= --share->held == 0;
+    share->held_batch -= request->lane == RMK_LANE_BATCH;
     group->kv_held -= request->kv_rows;
     group->feature_held -= request->feature_rows;
     request->group = RMK_NOWHERE;

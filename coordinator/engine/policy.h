@@ -10,7 +10,7 @@
 
 struct rmk_request;
 
-/* Which of two residents of one group rides first. A total order. */
+/* Which of two residents of one group and one tenant rides first. A total order. */
 bool rmk_policy_rides_before(const struct rmk_request *a, const struct rmk_request *b);
 
 /* The thing itself is at fault, and asking again would not make it better. */
@@ -20,6 +20,8 @@ bool rmk_policy_is_final(enum rmk_err err);
 uint64_t rmk_policy_backoff_us(uint32_t losses);
 
 enum {
+    /* A request that would miss its deadline at its share has so many shares of its tenant's. */
+    RMK_POLICY_PRESSED = 2,
     /* Batch requests wait at most this many times longer than online ones, so they cannot starve.
      */
     RMK_POLICY_ONLINE_STREAK = 7,

@@ -77,7 +77,7 @@ struct rmk_request {
     bool primed;       /* the slot's cache is what the next forward builds on */
     uint64_t replayed; /* not primed: forward to run again next, from the canvas's base on */
     uint32_t log_seen; /* commits that this group and epoch has been told */
-    uint64_t due_work; /* it leads when the group has done so much (batch.h) */
+    uint64_t due_work; /* it leads its tenant when that has had so much work (batch.h) */
     uint64_t rode;     /* plan sequence of its last ride there, or of its arrival */
     bool classed;      /* numerics_class is that of the forwards so far */
     uint64_t numerics_class;

@@ -215,8 +215,8 @@ static void run_plan(struct rmk_engine *engine, uint32_t index)
 {
     struct rmk_group *group = &engine->fleet.groups[index];
     struct rmk_request *riders[RMK_GROUP_SLOTS_MAX];
-    uint32_t rider_count =
-        rmk_batch_pick(group, engine->requests, engine->limits.rows_per_plan_max, riders);
+    uint32_t rider_count = rmk_batch_pick(group, engine->requests, engine->limits.rows_per_plan_max,
+                                          engine->now_us, riders);
 
     if (rider_count == 0) {
         return;

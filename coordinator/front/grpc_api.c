@@ -11,9 +11,31 @@
 #include "coordinator/engine/engine.h"
 #include "coordinator/front/ask.h"
 #include "coordinator/front/grpc_ask.h"
+#include "coordinator/front/keys.h"
 #include "coordinator/requests.h"
 #include "coordinator/result.h"
 #include "remask/v1/remask.pb-c.h"
+
+/* ---- who calls ---------------------------------------------------------------------------------
+ */
+
+/* False: the call has been refused, before any of its messages was read. *out_tenant is NULL when
+ * the server has no keys. */
+static bool authorize(struct rmk_grpc_api *api, struct rmk_rpc_call *call, const char *method,
+                      const struct rmk_tenant **out_tenant)
+{
+    struct rmk_listener caller = {.peer = rmk_rpc_call_peer(call), .method = method};
+    struct rmk_why why = {0};
+
+    *out_tenant = NULL;
+    if (api->keys == NULL || rmk_keys_check(api->keys, rmk_rpc_call_metadata(call, "authorization"),
+                                            out_tenant, &why) == RMK_OK) {
+        return true;
+    }
+    rmk_requests_refuse(api->requests, &caller, RMK_STATUS_UNAUTHENTICATED, why.text);
+    rmk_rpc_call_refuse(call, RMK_STATUS_UNAUTHENTICATED, why.text);
+    return false;
+}
 
 /* ---- strings that may hold NULs
  * -------------------------------------------------------------------------- */
@@ -323,15 +345,22 @@ static void begin(struct rmk_rpc_call *call, struct rmk_grpc_api *api, bool once
         .on_writable = on_generate_writable,
         .on_done = on_generate_done,
     };
-    struct generate *generate = calloc(1, sizeof(*generate));
+    const char *method = once ? "GenerateOnce" : "Generate";
+    const struct rmk_tenant *tenant;
+    struct generate *generate;
 
+    if (!authorize(api, call, method, &tenant)) {
+        return;
+    }
+    generate = calloc(1, sizeof(*generate));
     if (generate == NULL) {
         rmk_rpc_call_refuse(call, RMK_STATUS_RESOURCE_EXHAUSTED, "no memory for a call");
         return;
     }
     generate->listener.ops = &listener_ops;
     generate->listener.peer = rmk_rpc_call_peer(call);
-    generate->listener.method = once ? "GenerateOnce" : "Generate";
+    generate->listener.method = method;
+    generate->listener.tenant = tenant;
     generate->api = api;
     generate->call = call;
     generate->once = once;
@@ -458,8 +487,11 @@ static void on_status_message(struct rmk_rpc_call *call, struct rmk_bytes messag
 static void on_status(struct rmk_rpc_call *call, void *context)
 {
     static const struct rmk_rpc_events events = {.on_message = on_status_message};
+    const struct rmk_tenant *tenant;
 
-    rmk_rpc_call_listen(call, &events, context);
+    if (authorize(context, call, "Status", &tenant)) {
+        rmk_rpc_call_listen(call, &events, context);
+    }
 }
 
 void rmk_grpc_api_methods(struct rmk_grpc_api *api,

@@ -8,6 +8,7 @@
 
 struct rmk_engine;
 struct rmk_images;
+struct rmk_keys;
 struct rmk_links;
 struct rmk_requests;
 
@@ -18,6 +19,7 @@ struct rmk_grpc_api {
     struct rmk_images *images;
     const struct rmk_engine *engine;
     struct rmk_links *links;
+    const struct rmk_keys *keys; /* NULL: anybody may call */
     const char *model_name;
     uint64_t started_us;
     uint32_t stall_timeout_ms; /* a client that has read nothing for so long is cut off */

@@ -9,10 +9,13 @@
 #include "common/map.h"
 #include "coordinator/result.h"
 
+/* A tenant's number, a slash, the id. */
+enum { KEY_BYTES = 10 + 1 + RMK_REQUEST_ID_BYTES_MAX + 1 };
+
 struct entry {
     struct rmk_map_node node;
     struct rmk_list link; /* in `finished`, oldest first; by itself while live */
-    char id[RMK_REQUEST_ID_BYTES_MAX + 1];
+    char key[KEY_BYTES];
     uint8_t contents[RMK_DIGEST_BYTES];
     struct rmk_request *request; /* live */
     struct rmk_result *result;   /* finished */
@@ -73,18 +76,26 @@ void rmk_recall_destroy(struct rmk_recall *recall)
     free(recall);
 }
 
-static struct entry *find(const struct rmk_recall *recall, const char *id)
+static void make_key(char key[KEY_BYTES], uint32_t tenant, const char *id)
 {
-    struct rmk_map_node *node = rmk_map_find(recall->map, rmk_bytes_text(id));
+    (void)snprintf(key, KEY_BYTES, "%u/%s", tenant, id);
+}
+
+static struct entry *find(const struct rmk_recall *recall, uint32_t tenant, const char *id)
+{
+    char key[KEY_BYTES];
+
+    make_key(key, tenant, id);
+    struct rmk_map_node *node = rmk_map_find(recall->map, rmk_bytes_text(key));
 
     return node == NULL ? NULL : rmk_map_entry(node, struct entry, node);
 }
 
-enum rmk_recalled rmk_recall_look(const struct rmk_recall *recall, const char *id,
+enum rmk_recalled rmk_recall_look(const struct rmk_recall *recall, uint32_t tenant, const char *id,
                                   const uint8_t contents[RMK_DIGEST_BYTES],
                                   struct rmk_request **out_request, struct rmk_result **out_result)
 {
-    const struct entry *entry = find(recall, id);
+    const struct entry *entry = find(recall, tenant, id);
 
     if (entry == NULL) {
         return RMK_RECALLED_NEW;
@@ -100,7 +111,7 @@ enum rmk_recalled rmk_recall_look(const struct rmk_recall *recall, const char *i
     return RMK_RECALLED_FINISHED;
 }
 
-enum rmk_err rmk_recall_begin(struct rmk_recall *recall, const char *id,
+enum rmk_err rmk_recall_begin(struct rmk_recall *recall, uint32_t tenant, const char *id,
                               const uint8_t contents[RMK_DIGEST_BYTES], struct rmk_request *request,
                               struct rmk_why *why)
 {
@@ -117,18 +128,19 @@ enum rmk_err rmk_recall_begin(struct rmk_recall *recall, const char *id,
         return rmk_fail(why, RMK_ELIMIT, "no memory for a request id");
     }
     rmk_list_init(&entry->link);
-    (void)snprintf(entry->id, sizeof(entry->id), "%s", id);
+    make_key(entry->key, tenant, id);
     memcpy(entry->contents, contents, RMK_DIGEST_BYTES);
     entry->request = request;
-    err = rmk_map_insert(recall->map, &entry->node, rmk_bytes_text(entry->id));
+    err = rmk_map_insert(recall->map, &entry->node, rmk_bytes_text(entry->key));
     rmk_assert(err == RMK_OK);
     recall->live_count++;
     return err;
 }
 
-void rmk_recall_end(struct rmk_recall *recall, const char *id, struct rmk_result *result)
+void rmk_recall_end(struct rmk_recall *recall, uint32_t tenant, const char *id,
+                    struct rmk_result *result)
 {
-    struct entry *entry = find(recall, id);
+    struct entry *entry = find(recall, tenant, id);
 
     rmk_assert(entry != NULL);
     rmk_assert(entry->request != NULL);

@@ -1,4 +1,5 @@
-/* Request ids as idempotency keys: what is under way by each id, and the last answers given.
+/* Request ids as idempotency keys: what is under way by each id, and the last answers given. Every
+ * tenant has ids of its own.
  *
  *     NEW ── begin ──► LIVE ── end with an answer ──► FINISHED ── pushed out by newer ones ──► NEW
  *                        └──── end without ─────────────────────────────────────────────────► NEW
@@ -27,17 +28,18 @@ struct rmk_recall *rmk_recall_create(uint32_t live_max, uint32_t finished_max);
 /* Takes NULL. */
 void rmk_recall_destroy(struct rmk_recall *recall);
 
-enum rmk_recalled rmk_recall_look(const struct rmk_recall *recall, const char *id,
+enum rmk_recalled rmk_recall_look(const struct rmk_recall *recall, uint32_t tenant, const char *id,
                                   const uint8_t contents[RMK_DIGEST_BYTES],
                                   struct rmk_request **out_request, struct rmk_result **out_result);
 
 /* `id` is NEW. Errors: RMK_ELIMIT. */
-enum rmk_err rmk_recall_begin(struct rmk_recall *recall, const char *id,
+enum rmk_err rmk_recall_begin(struct rmk_recall *recall, uint32_t tenant, const char *id,
                               const uint8_t contents[RMK_DIGEST_BYTES], struct rmk_request *request,
                               struct rmk_why *why);
 
 /* `id` is LIVE. `result` (a reference is taken) is kept while it is among the newest; NULL: nothing
  * to keep, asking again begins anew. */
-void rmk_recall_end(struct rmk_recall *recall, const char *id, struct rmk_result *result);
+void rmk_recall_end(struct rmk_recall *recall, uint32_t tenant, const char *id,
+                    struct rmk_result *result);
 
 #endif

@@ -41,9 +41,10 @@ def ask(text, pictures=(), role="user", **fields):
 
 
 class Client:
-    """`with Client(endpoint) as client:`"""
+    """`with Client(endpoint) as client:`; with a key, every call shows it."""
 
-    def __init__(self, endpoint):
+    def __init__(self, endpoint, key=None):
+        self.metadata = None if key is None else [("authorization", f"Bearer {key}")]
         self.channel = grpc.insecure_channel(endpoint, options=LIMITS)
         self.stub = rpc.RemaskStub(self.channel)
 
@@ -54,13 +55,13 @@ class Client:
         self.channel.close()
 
     def once(self, request, timeout=SECONDS):
-        return self.stub.GenerateOnce(request, timeout=timeout)
+        return self.stub.GenerateOnce(request, timeout=timeout, metadata=self.metadata)
 
     def stream(self, request, timeout=SECONDS):
-        return self.stub.Generate(request, timeout=timeout)
+        return self.stub.Generate(request, timeout=timeout, metadata=self.metadata)
 
     def status(self):
-        return self.stub.Status(pb.StatusRequest(), timeout=SECONDS)
+        return self.stub.Status(pb.StatusRequest(), timeout=SECONDS, metadata=self.metadata)
 
     def raw(self, data, method="GenerateOnce", timeout=SECONDS):
         """Bytes that need not be a message."""

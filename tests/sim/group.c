@@ -662,6 +662,7 @@ static void dissolve(struct sim *sim, struct sim_event *event)
 void sim_group_act(struct sim *sim, const struct rmk_action *action)
 {
     if (action->kind == RMK_ACTION_RUN_STEP) {
+        sim_share_note(sim, &action->plan);
         send_plan(sim, &action->plan);
         return;
     }

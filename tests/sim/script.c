@@ -221,7 +221,7 @@ static uint32_t make_ask(const struct line *line)
     ask->prompt_rows = (uint32_t)value_of(line, "prompt", 3);
     ask->deadline_us = value_of(line, "deadline", 0);
     ask->lane = (enum rmk_lane)value_of(line, "lane", RMK_LANE_ONLINE);
-    ask->tenant = (uint32_t)value_of(line, "tenant", 0);
+    ask->tenant = (uint32_t)value_of(line, "tenant", 0) % SIM_TENANTS;
     ask->stop_count = value_of(line, "stop", SIM_VOCABULARY) < SIM_VOCABULARY;
     ask->stop_counts[0] = 1;
     ask->stop_ids[0][0] = (int32_t)value_of(line, "stop", 0);

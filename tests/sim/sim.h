@@ -3,6 +3,7 @@
  *   main.c     arguments, seeds, exit codes        script.c   scripts with expected traces
  *   swarm.c    what a seed means: limits, rates, faults
  *   world.c    time, messages, performing the engine's actions, the checks that need no worker
+ *   share.c    what tenants have of a group
  *   group.c    text groups that verify what they are told      vision.c   vision workers with a
  * small cache client.c   requests, their clients, the verdict on each answer model.c    a model
  * whose answer hangs on everything it may depend on oracle.c   the official loop, written a second
@@ -43,6 +44,7 @@ enum {
     SIM_SUFFIX_MAX = 6,
     SIM_PROMPT_MASKS_MAX = 3,
     SIM_ITEMS_MAX = 3,
+    SIM_TENANTS = 4,
     SIM_KEEP_LINES = 60, /* of the trace, for the report of a failure */
 };
 
@@ -207,6 +209,14 @@ struct sim_staged {
     bool ready;
 };
 
+/* share.c's */
+struct sim_shares {
+    uint64_t epoch;
+    uint64_t cost_max;
+    uint64_t charge_max;
+    uint64_t had[SIM_TENANTS][SIM_TENANTS]; /* [a][b]: b's work while a waited */
+};
+
 struct sim_group {
     bool alive;
     uint64_t epoch;
@@ -229,6 +239,7 @@ struct sim_group {
     bool stall_next; /* scripts: the next plan is not answered */
     bool fail_next;
     bool told; /* the coordinator has heard of it */
+    struct sim_shares shares;
     /* what the coordinator has in flight, by the engine's actions */
     uint64_t flight_epoch;
     uint64_t flight_sequence; /* 0: none */
@@ -345,6 +356,8 @@ void sim_count(struct sim *sim, enum sim_stat what);
 
 void sim_group_form(struct sim *sim, uint32_t group);
 void sim_group_die(struct sim *sim, uint32_t group, bool told);
+/* A plan has been sent: nobody has been left out for long while others rode. */
+void sim_share_note(struct sim *sim, const struct rmk_plan *plan);
 void sim_group_act(struct sim *sim,
                    const struct rmk_action *action); /* RUN_STEP, PREFETCH, RELEASE, DISSOLVE */
 /* When all is over: nothing is staged for requests that have ended. */

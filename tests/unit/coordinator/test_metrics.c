@@ -29,6 +29,8 @@ static char *render(struct rmk_metrics **out_registry)
 
     *out_registry = rmk_metrics_create();
     rmk_coordinator_metrics_init(&metrics, *out_registry);
+    rmk_coordinator_metrics_tenant(&metrics, 1, "team-a");
+    rmk_coordinator_metrics_tenant(&metrics, 1, "team-a"); /* after a reload */
     return rmk_metrics_render(*out_registry, &size);
 }
 

@@ -25,7 +25,7 @@ static enum rmk_recalled look(const struct rmk_recall *recall, const char *id,
     struct rmk_request *request = NULL;
     struct rmk_result *result = NULL;
 
-    return rmk_recall_look(recall, id, digest, &request, &result);
+    return rmk_recall_look(recall, 0, id, digest, &request, &result);
 }
 
 static void an_id_is_new_then_live_then_finished(void **state)
@@ -37,12 +37,13 @@ static void an_id_is_new_then_live_then_finished(void **state)
 
     (void)state;
     assert_int_equal(look(recall, "a", contents), RMK_RECALLED_NEW);
-    assert_int_equal(rmk_recall_begin(recall, "a", contents, request_number(7), NULL), RMK_OK);
-    assert_int_equal(rmk_recall_look(recall, "a", contents, &request, &found), RMK_RECALLED_LIVE);
+    assert_int_equal(rmk_recall_begin(recall, 0, "a", contents, request_number(7), NULL), RMK_OK);
+    assert_int_equal(rmk_recall_look(recall, 0, "a", contents, &request, &found),
+                     RMK_RECALLED_LIVE);
     assert_ptr_equal(request, request_number(7));
-    rmk_recall_end(recall, "a", result);
+    rmk_recall_end(recall, 0, "a", result);
     rmk_result_unref(result);
-    assert_int_equal(rmk_recall_look(recall, "a", contents, &request, &found),
+    assert_int_equal(rmk_recall_look(recall, 0, "a", contents, &request, &found),
                      RMK_RECALLED_FINISHED);
     assert_string_equal(found->text, "text");
     rmk_recall_destroy(recall);
@@ -54,9 +55,9 @@ static void other_contents_under_the_same_id_are_told_apart_live_and_finished(vo
     struct rmk_result *result = rmk_result_create(rmk_bytes_text(""), NULL, 0);
 
     (void)state;
-    assert_int_equal(rmk_recall_begin(recall, "a", contents, request_number(1), NULL), RMK_OK);
+    assert_int_equal(rmk_recall_begin(recall, 0, "a", contents, request_number(1), NULL), RMK_OK);
     assert_int_equal(look(recall, "a", others), RMK_RECALLED_OTHER);
-    rmk_recall_end(recall, "a", result);
+    rmk_recall_end(recall, 0, "a", result);
     rmk_result_unref(result);
     assert_int_equal(look(recall, "a", others), RMK_RECALLED_OTHER);
     rmk_recall_destroy(recall);
@@ -67,8 +68,8 @@ static void a_request_without_an_answer_leaves_its_id_free(void **state)
     struct rmk_recall *recall = rmk_recall_create(4, 4);
 
     (void)state;
-    assert_int_equal(rmk_recall_begin(recall, "a", contents, request_number(1), NULL), RMK_OK);
-    rmk_recall_end(recall, "a", NULL);
+    assert_int_equal(rmk_recall_begin(recall, 0, "a", contents, request_number(1), NULL), RMK_OK);
+    rmk_recall_end(recall, 0, "a", NULL);
     assert_int_equal(look(recall, "a", others), RMK_RECALLED_NEW);
     rmk_recall_destroy(recall);
 }
@@ -83,8 +84,9 @@ static void the_oldest_answers_are_forgotten_first(void **state)
         struct rmk_result *result = rmk_result_create(rmk_bytes_text("x"), NULL, 0);
 
         (void)snprintf(id, sizeof(id), "%d", i);
-        assert_int_equal(rmk_recall_begin(recall, id, contents, request_number(1), NULL), RMK_OK);
-        rmk_recall_end(recall, id, result);
+        assert_int_equal(rmk_recall_begin(recall, 0, id, contents, request_number(1), NULL),
+                         RMK_OK);
+        rmk_recall_end(recall, 0, id, result);
         rmk_result_unref(result);
     }
     assert_int_equal(look(recall, "0", contents), RMK_RECALLED_NEW);
@@ -100,11 +102,33 @@ static void more_live_requests_than_allowed_are_refused(void **state)
     struct rmk_why why = {0};
 
     (void)state;
-    assert_int_equal(rmk_recall_begin(recall, "a", contents, request_number(1), &why), RMK_OK);
-    assert_int_equal(rmk_recall_begin(recall, "b", contents, request_number(2), &why), RMK_ELIMIT);
-    rmk_recall_end(recall, "a", NULL);
-    assert_int_equal(rmk_recall_begin(recall, "b", contents, request_number(2), &why), RMK_OK);
-    rmk_recall_end(recall, "b", NULL);
+    assert_int_equal(rmk_recall_begin(recall, 0, "a", contents, request_number(1), &why), RMK_OK);
+    assert_int_equal(rmk_recall_begin(recall, 0, "b", contents, request_number(2), &why),
+                     RMK_ELIMIT);
+    rmk_recall_end(recall, 0, "a", NULL);
+    assert_int_equal(rmk_recall_begin(recall, 0, "b", contents, request_number(2), &why), RMK_OK);
+    rmk_recall_end(recall, 0, "b", NULL);
+    rmk_recall_destroy(recall);
+}
+
+static void each_tenant_has_ids_of_its_own(void **state)
+{
+    struct rmk_recall *recall = rmk_recall_create(4, 4);
+    struct rmk_result *result = rmk_result_create(rmk_bytes_text("x"), NULL, 0);
+    struct rmk_request *request = NULL;
+    struct rmk_result *found = NULL;
+
+    (void)state;
+    assert_int_equal(rmk_recall_begin(recall, 1, "a", contents, request_number(1), NULL), RMK_OK);
+    assert_int_equal(rmk_recall_look(recall, 2, "a", contents, &request, &found), RMK_RECALLED_NEW);
+    assert_int_equal(rmk_recall_begin(recall, 2, "a", others, request_number(2), NULL), RMK_OK);
+    rmk_recall_end(recall, 1, "a", result);
+    rmk_result_unref(result);
+    assert_int_equal(rmk_recall_look(recall, 2, "a", others, &request, &found), RMK_RECALLED_LIVE);
+    assert_ptr_equal(request, request_number(2));
+    assert_int_equal(rmk_recall_look(recall, 1, "a", contents, &request, &found),
+                     RMK_RECALLED_FINISHED);
+    rmk_recall_end(recall, 2, "a", NULL);
     rmk_recall_destroy(recall);
 }
 
@@ -114,8 +138,8 @@ static void nothing_is_kept_when_nothing_may_be(void **state)
     struct rmk_result *result = rmk_result_create(rmk_bytes_text("x"), NULL, 0);
 
     (void)state;
-    assert_int_equal(rmk_recall_begin(recall, "a", contents, request_number(1), NULL), RMK_OK);
-    rmk_recall_end(recall, "a", result);
+    assert_int_equal(rmk_recall_begin(recall, 0, "a", contents, request_number(1), NULL), RMK_OK);
+    rmk_recall_end(recall, 0, "a", result);
     assert_int_equal(result->references, 1);
     assert_int_equal(look(recall, "a", contents), RMK_RECALLED_NEW);
     rmk_result_unref(result);
@@ -130,6 +154,7 @@ int main(void)
         cmocka_unit_test(a_request_without_an_answer_leaves_its_id_free),
         cmocka_unit_test(the_oldest_answers_are_forgotten_first),
         cmocka_unit_test(more_live_requests_than_allowed_are_refused),
+        cmocka_unit_test(each_tenant_has_ids_of_its_own),
         cmocka_unit_test(nothing_is_kept_when_nothing_may_be),
     };
 
