@@ -62,6 +62,7 @@ struct rmk_request {
     uint32_t reads_most;   /* positions that one forward may read */
     uint64_t cost;         /* positions of all its forwards, about: what its tenant is charged */
     bool best_at_deadline;
+    bool stepwise;
     double temperature;
     float cfg_scale;
     struct rmk_request_item items[RMK_ITEMS_MAX];

@@ -48,6 +48,7 @@ struct totals {
     uint64_t answers;
     uint64_t steps;
     uint64_t faults;
+    uint64_t aheads;
 };
 
 static void run_seed(uint64_t seed, bool trace, struct totals *totals)
@@ -58,6 +59,7 @@ static void run_seed(uint64_t seed, bool trace, struct totals *totals)
     totals->answers += world.answers;
     totals->steps += world.steps;
     totals->faults += world.faults;
+    totals->aheads += world.aheads;
     if (totals->seeds++ % 64 == 0) {
         /* The same events give the same actions: now and then, look. */
         uint64_t hash = world.trace_hash;
@@ -134,9 +136,9 @@ int main(int argc, char **argv)
         run_seed(seed + i, trace, &totals);
     }
     (void)printf("%llu seeds: %llu requests, %llu answered as the oracle does, %llu engine steps, "
-                 "%llu faults\n",
+                 "%llu faults, %llu forwards run ahead\n",
                  (unsigned long long)totals.seeds, (unsigned long long)totals.asks,
                  (unsigned long long)totals.answers, (unsigned long long)totals.steps,
-                 (unsigned long long)totals.faults);
+                 (unsigned long long)totals.faults, (unsigned long long)totals.aheads);
     return result;
 }

@@ -215,6 +215,27 @@ static void draw_policies(struct sim *sim)
     }
 }
 
+/* Groups run ahead in every second of the odd seeds. There the queue is often empty and forwards are
+ * cheap, so that it happens. */
+static void draw_ahead(struct sim *sim)
+{
+    if (sim->seed % 4 != 3) {
+        return;
+    }
+    sim->limits.ahead_max = draw_apart(sim, 300, 0, SIM_AHEAD_MAX + 1);
+    for (uint32_t i = 0; i < sim->group_count; i++) {
+        struct sim_group *group = &sim->groups[i];
+        uint32_t who = 301 + i;
+        group->ahead_max = draw_apart(sim, who, 0, 5) == 0 ? 0 : 2 + draw_apart(sim, who, 1, 5);
+        group->cost_full_row_ns = 1 + draw_apart(sim, who, 2, 200000);
+        group->cost_window_row_ns = draw_apart(sim, who, 3, 200000);
+        group->cost_round_ns = draw_apart(sim, who, 4, 2000000);
+    }
+    for (uint32_t i = 0; i < sim->ask_count; i++) {
+        sim->asks[i].stepwise = draw_apart(sim, i, 13, 8) == 0;
+    }
+}
+
 /* ---- clients over time
  * ------------------------------------------------------------------------------------------- */
 
@@ -305,6 +326,7 @@ void sim_run_seed(uint64_t seed, bool print_trace, struct sim *sim)
         draw_ask(sim, pictures, 1 + sim_below(sim, 4));
     }
     draw_policies(sim);
+    draw_ahead(sim);
     sim_begin(sim);
     for (uint32_t i = 0; i < sim->group_count; i++) {
         sim_at(sim, sim_between(sim, 0, 20000), rise_group)->index = i;
