@@ -67,10 +67,9 @@ static enum rmk_err check_shape(const struct rmk_ahead *ahead, struct rmk_why *w
 
 static enum rmk_err check_place(const struct rmk_ahead *ahead, struct rmk_why *why)
 {
-    if (ahead->block >= ahead->gen_length / ahead->block_length ||
-        ahead->step > FORWARD_MAX || ahead->block_masks > ahead->block_length ||
-        ahead->stop_position > ahead->gen_length || ahead->forward > FORWARD_MAX ||
-        (ahead->based && ahead->base >= ahead->forward)) {
+    if (ahead->block >= ahead->gen_length / ahead->block_length || ahead->step > FORWARD_MAX ||
+        ahead->block_masks > ahead->block_length || ahead->stop_position > ahead->gen_length ||
+        ahead->forward > FORWARD_MAX || (ahead->based && ahead->base >= ahead->forward)) {
         return rmk_fail(why, RMK_EINVAL,
                         "a canvas before forward %llu, in step %u of block %u, cannot be",
                         (unsigned long long)ahead->forward, ahead->step, ahead->block);
@@ -89,8 +88,7 @@ static enum rmk_err check(const struct rmk_ahead *ahead, struct rmk_why *why)
     enum rmk_err err;
 
     RMK_TRY(check_shape(ahead, why));
-    if (ahead->stop_count > RMK_STOP_COUNT_MAX ||
-        ahead->prompt_mask_count > RMK_PROMPT_MASKS_MAX) {
+    if (ahead->stop_count > RMK_STOP_COUNT_MAX || ahead->prompt_mask_count > RMK_PROMPT_MASKS_MAX) {
         err = rmk_fail(why, RMK_EINVAL, "a canvas with %u stops and %u mask tokens in the prompt",
                        ahead->stop_count, ahead->prompt_mask_count);
         goto out;
@@ -161,20 +159,4 @@ out:
 bool rmk_ahead_may(const struct rmk_canvas *canvas)
 {
     return !canvas->pass.base;
-}
-
-uint32_t rmk_ahead_rows(const struct rmk_canvas *canvas)
-{
-    uint32_t block_begin = canvas->prompt_rows + canvas->block * canvas->block_length;
-
-    switch (canvas->cache.cache) {
-    case RMK_CACHE_PROMPT:
-        return canvas->total_rows - canvas->prompt_rows;
-    case RMK_CACHE_PREFIX:
-        return canvas->total_rows - block_begin;
-    case RMK_CACHE_DUAL:
-        return canvas->block_length;
-    default:
-        return canvas->total_rows;
-    }
 }

@@ -20,8 +20,8 @@
 #include "common/limits.h"
 #include "coordinator/engine/canvas.h"
 
-/* Where a canvas stands before a forward, and whatever its later forwards hang on. What is committed
- * by then is in `ids`; pointers are borrowed. */
+/* Where a canvas stands before a forward, and whatever its later forwards hang on. What is
+ * committed by then is in `ids`; pointers are borrowed. */
 struct rmk_ahead {
     uint32_t prompt_rows;
     uint32_t total_rows;
@@ -60,8 +60,5 @@ enum rmk_err rmk_ahead_begin(struct rmk_canvas *canvas, const struct rmk_ahead *
 
 /* The forward that rmk_canvas_next has asked for may be run ahead. */
 bool rmk_ahead_may(const struct rmk_canvas *canvas);
-
-/* The most rows that a forward computes which is run ahead. */
-uint32_t rmk_ahead_rows(const struct rmk_canvas *canvas);
 
 #endif

@@ -5,8 +5,8 @@
  * loop does reads → model → guesses rmk_canvas_commit(canvas, guesses) rmk_canvas_answer(canvas)
  *
  * Everything that matters for going on after a loss is in here; the model keeps nothing that cannot
- * be made again from `log`. In the library with denoise.c: a worker that runs ahead (ahead.h) goes on
- * with this very code.
+ * be made again from `log`. In the library with denoise.c: a worker that runs ahead (ahead.h) goes
+ * on with this very code.
  */
 #ifndef RMK_COORDINATOR_ENGINE_CANVAS_H
 #define RMK_COORDINATOR_ENGINE_CANVAS_H

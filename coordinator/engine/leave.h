@@ -1,5 +1,7 @@
 /* Which plans a group may go on with by itself (ahead.h), and how far: only when nobody would wait
- * for it longer than for a short round, and everybody who rides may.
+ * for it longer than for a short round, and everybody who rides may. How long it takes is what the
+ * riders' last forwards took here: what a group announces (fleet.h) is a few timings at its start,
+ * of fewer rows than a prompt has.
  */
 #ifndef RMK_COORDINATOR_ENGINE_LEAVE_H
 #define RMK_COORDINATOR_ENGINE_LEAVE_H

@@ -22,6 +22,7 @@ void rmk_ledger_take(struct rmk_group *group, uint32_t index, struct rmk_request
     request->primed = false;
     request->replayed = request->canvas.base;
     request->log_seen = 0;
+    request->forward_us = 0;
     request->due_work = group->work;
     request->rode = group->sequence; /* it queues behind those who are there */
 }

@@ -31,7 +31,7 @@ enum {
 
 /* How long a group may be busy with what it runs ahead (leave.h): about as long as nobody minds that
  * a cancel, a newcomer or the next piece of text waits. */
-#define RMK_POLICY_AHEAD_NS 50000000u
+#define RMK_POLICY_AHEAD_US 50000u
 
 /* When to come back, if nothing is known about how long a request takes; and the bounds of an
  * estimate. */

@@ -62,6 +62,7 @@ void rmk_request_init(struct rmk_request *request, const struct rmk_submit *subm
     request->primed = false;
     request->replayed = 0;
     request->log_seen = 0;
+    request->forward_us = 0;
     request->due_work = 0;
     request->rode = 0;
     request->classed = false;

@@ -449,12 +449,13 @@ static void take_row(struct rmk_engine *engine, struct rmk_request *request, uin
         fail_poisoned(engine, request);
         return;
     }
-    if (result == NULL || !is_answer(&request->canvas, ride.read_count, result->guesses,
-                                     result->guess_count)) {
+    if (result == NULL ||
+        !is_answer(&request->canvas, ride.read_count, result->guesses, result->guess_count)) {
         refuse_answer(engine, request);
         return;
     }
     request->usage.compute_us += compute_us;
+    request->forward_us = compute_us / (1 + result->ahead_count) + 1;
     rmk_request_rode(request, &ride);
     if (ride.replay) {
         rmk_life_set_stage(engine, request, RMK_STAGE_READY);
@@ -472,8 +473,8 @@ void rmk_rounds_step_done(struct rmk_engine *engine, const struct rmk_event_step
         struct rmk_request *request = rmk_engine_find(engine, group->rows[i].request);
         if (request != NULL) { /* else it ended meanwhile */
             rmk_assert(request->stage == RMK_STAGE_RIDING);
-            take_row(engine, request, group->rows[i].ahead,
-                     find_result(event, request->id, i), event->compute_us);
+            take_row(engine, request, group->rows[i].ahead, find_result(event, request->id, i),
+                     event->compute_us);
         }
     }
 }

@@ -455,10 +455,10 @@ static uint32_t forward_ahead(struct sim *sim, struct sim_group *group, const st
     };
 
     if (pass.keep || (pass.refresh_prompt && pass.refresh_gen)) {
-        sim_fail(sim, SIM_WRONG, "request %u.%u: forward %llu computes everything anew, and is run "
-                                 "ahead",
-                 row->request.index, row->request.generation,
-                 (unsigned long long)canvas->forward);
+        sim_fail(sim, SIM_WRONG,
+                 "request %u.%u: forward %llu computes everything anew, and is run "
+                 "ahead",
+                 row->request.index, row->request.generation, (unsigned long long)canvas->forward);
     }
     for (; ahead->log_seen[index] < canvas->log_count; ahead->log_seen[index]++) {
         const struct rmk_plan_update *update = &canvas->log[ahead->log_seen[index]];
@@ -509,10 +509,9 @@ static void garble_ahead(struct sim *sim, struct sim_message *message)
             continue;
         }
         uint32_t n = sim_below(sim, message->rows[i].ahead_count + 1);
-        uint32_t *count = n == 0 ? &message->rows[i].guess_count
-                                 : &message->ahead[i][n - 1].guess_count;
-        struct rmk_guess *guesses =
-            n == 0 ? message->guesses[i] : message->ahead_guesses[i][n - 1];
+        uint32_t *count =
+            n == 0 ? &message->rows[i].guess_count : &message->ahead[i][n - 1].guess_count;
+        struct rmk_guess *guesses = n == 0 ? message->guesses[i] : message->ahead_guesses[i][n - 1];
         switch (sim_below(sim, 3)) {
         case 0:
             --*count;
@@ -555,7 +554,6 @@ static void run_plan(struct sim *sim, struct sim_group *group, struct plan *plan
         .group = plan->plan.group,
         .epoch = plan->plan.epoch,
         .sequence = plan->plan.sequence,
-        .compute_us = 1,
     };
     for (uint32_t i = 0; i < plan->plan.row_count; i++) {
         if (fail_plan(sim, group, plan, i)) {
@@ -578,8 +576,9 @@ static void run_plan(struct sim *sim, struct sim_group *group, struct plan *plan
         }
         garble_ahead(sim, message);
     }
-    sim_send(sim, message, sim_between(sim, sim->compute_us_min, sim->compute_us_max),
-             &group->up_us);
+    uint64_t compute_us = sim_between(sim, sim->compute_us_min, sim->compute_us_max);
+    message->event.step.compute_us = compute_us * (1 + group->slowness);
+    sim_send(sim, message, compute_us, &group->up_us);
 }
 
 static void plan_arrives(struct sim *sim, struct sim_event *event)

@@ -224,6 +224,7 @@ struct sim_group {
     uint64_t cost_window_row_ns;
     uint64_t cost_round_ns;
     uint32_t ahead_max;
+    uint32_t slowness; /* how many times longer than it takes it says that it took */
     uint64_t sequence;
     struct sim_slot slots[SIM_SLOTS_MAX];
     struct sim_staged staged[SIM_STAGED_MAX];

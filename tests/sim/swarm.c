@@ -215,8 +215,7 @@ static void draw_policies(struct sim *sim)
     }
 }
 
-/* Groups run ahead in every second of the odd seeds. There the queue is often empty and forwards are
- * cheap, so that it happens. */
+/* Groups run ahead in every second of the odd seeds: where they are not slow, and nobody waits. */
 static void draw_ahead(struct sim *sim)
 {
     if (sim->seed % 4 != 3) {
@@ -227,9 +226,7 @@ static void draw_ahead(struct sim *sim)
         struct sim_group *group = &sim->groups[i];
         uint32_t who = 301 + i;
         group->ahead_max = draw_apart(sim, who, 0, 5) == 0 ? 0 : 2 + draw_apart(sim, who, 1, 5);
-        group->cost_full_row_ns = 1 + draw_apart(sim, who, 2, 200000);
-        group->cost_window_row_ns = draw_apart(sim, who, 3, 200000);
-        group->cost_round_ns = draw_apart(sim, who, 4, 2000000);
+        group->slowness = draw_apart(sim, who, 2, 2) * draw_apart(sim, who, 3, 40);
     }
     for (uint32_t i = 0; i < sim->ask_count; i++) {
         sim->asks[i].stepwise = draw_apart(sim, i, 13, 8) == 0;

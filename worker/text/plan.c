@@ -16,10 +16,10 @@ struct rmk_plan_job {
     struct rmk_open *opens;     /* [plan->n_opens] */
     struct rmk_layout *layouts; /* of all opens, one after another */
     uint32_t layout_count;
-    struct rmk_row *rows;       /* [plan->n_rows] */
-    struct rmk_update *updates; /* of all rows */
-    struct rmk_read *reads;     /* answers of all rows */
-    bool *poisoned;             /* [plan->n_rows] */
+    struct rmk_row *rows;        /* [plan->n_rows] */
+    struct rmk_update *updates;  /* of all rows */
+    struct rmk_read *reads;      /* answers of all rows */
+    bool *poisoned;              /* [plan->n_rows] */
     struct rmk_run_ahead *ahead; /* NULL: no leave */
     /* not ready, or refused */
     enum rmk_err err;

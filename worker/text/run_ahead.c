@@ -118,9 +118,9 @@ enum rmk_err rmk_run_ahead_create(const struct rmk_row *rows, const struct rmk_a
         reads += (uint64_t)aheads[i].gen_length + aheads[i].prompt_mask_count;
     }
     if (reads * forwards > RMK_AHEAD_READS_MAX) {
-        err = rmk_fail(why, RMK_ELIMIT,
-                       "%u forwards may read %llu positions each, at most %d in all", forwards,
-                       (unsigned long long)reads, RMK_AHEAD_READS_MAX);
+        err =
+            rmk_fail(why, RMK_ELIMIT, "%u forwards may read %llu positions each, at most %d in all",
+                     forwards, (unsigned long long)reads, RMK_AHEAD_READS_MAX);
         goto out;
     }
     ahead = calloc(1, sizeof(*ahead));
@@ -166,7 +166,8 @@ void rmk_run_ahead_destroy(struct rmk_run_ahead *ahead)
     free(ahead);
 }
 
-/* Take a row's guesses. False: its next forward, if there is one, is for the coordinator to order. */
+/* Take a row's guesses. False: its next forward, if there is one, is for the coordinator to order.
+ */
 static bool commit(struct rmk_run_ahead *ahead, uint32_t row, const struct rmk_read *reads)
 {
     struct rmk_canvas *canvas = &ahead->canvases[row];
@@ -193,8 +194,7 @@ static void prepare(struct rmk_run_ahead *ahead)
 
         for (; ahead->log_seen[i] < canvas->log_count; ahead->log_seen[i]++) {
             const struct rmk_plan_update *commit = &canvas->log[ahead->log_seen[i]];
-            updates[count++] =
-                (struct rmk_update){.position = commit->position, .id = commit->id};
+            updates[count++] = (struct rmk_update){.position = commit->position, .id = commit->id};
         }
         ahead->rows[i] = next_row(canvas, &ahead->asked[i]);
         ahead->rows[i].updates = updates;

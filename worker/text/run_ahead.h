@@ -1,7 +1,7 @@
 /* A plan's rows gone on with, without asking: after each forward every rank commits what the
  * coordinator would, with its code (coordinator/engine/ahead.h), and runs the rows' next forwards.
- * Every rank fills the same reads from the same gathered bytes, so all of them come to the same next
- * step, and to the same end.
+ * Every rank fills the same reads from the same gathered bytes, so all of them come to the same
+ * next step, and to the same end.
  *
  * All rows go on together, and stop together: after the forwards there is leave for, when a row has
  * none left or would compute everything anew, or when a logit was not finite.

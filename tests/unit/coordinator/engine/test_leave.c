@@ -14,8 +14,6 @@ enum {
     WINDOW = 10,
 };
 
-#define MS 1000000u
-
 static struct rmk_request requests[SLOTS];
 static struct rmk_request *riders[SLOTS];
 static struct rmk_group group;
@@ -27,7 +25,6 @@ static int begin(void **state)
     memset(requests, 0, sizeof(requests));
     group.slot_count = SLOTS;
     group.ahead_max = RMK_AHEAD_MAX;
-    group.cost_full_row_ns = MS / ROWS; /* 1 ms a forward */
     return 0;
 }
 
@@ -45,6 +42,7 @@ static struct rmk_request *rider(enum rmk_cache cache)
 
     rmk_request_init(request, &submit, 0);
     assert_true(rmk_canvas_next(&request->canvas));
+    request->forward_us = 1000;
     riders[group.held++] = request;
     return request;
 }
@@ -54,7 +52,7 @@ static uint32_t leave(uint32_t most)
     return rmk_leave_forwards(&group, riders, group.held, most);
 }
 
-static void a_cheap_request_alone_has_leave(void **state)
+static void a_quick_request_alone_has_leave(void **state)
 {
     (void)state;
     (void)rider(RMK_CACHE_NONE);
@@ -71,28 +69,23 @@ static void a_cheap_request_alone_has_leave(void **state)
 static void what_is_run_ahead_stays_short(void **state)
 {
     (void)state;
-    (void)rider(RMK_CACHE_NONE);
-    group.cost_full_row_ns = 10 * MS / ROWS;
-    assert_int_equal(leave(8), 6); /* 50 ms after the first */
-    (void)rider(RMK_CACHE_NONE);
+    struct rmk_request *request = rider(RMK_CACHE_NONE);
+    request->forward_us = 10000;
+    assert_int_equal(leave(8), 5);             /* 40 ms after the first */
+    rider(RMK_CACHE_NONE)->forward_us = 20000; /* another's measure of the same rounds */
     assert_int_equal(leave(8), 3);
-    requests[1].cfg_scale = 1.5f;
-    assert_int_equal(leave(8), 2);
-    group.cost_round_ns = 21 * MS;
+    request->forward_us = 50000;
     assert_int_equal(leave(8), 1);
-    group.cost_round_ns = UINT64_MAX; /* a worker says what it likes */
-    group.cost_full_row_ns = UINT64_MAX;
+    request->forward_us = UINT64_MAX; /* a worker says what it likes */
     assert_int_equal(leave(8), 1);
 }
 
-static void windows_after_a_full_forward_cost_what_windows_cost(void **state)
+static void who_has_had_no_forward_here_is_not_run_ahead(void **state)
 {
     (void)state;
-    group.cost_full_row_ns = 100 * MS / ROWS;
-    (void)rider(RMK_CACHE_PROMPT); /* its next forward is the base */
-    assert_int_equal(leave(8), 6);
-    group.cost_window_row_ns = MS / WINDOW;
-    assert_int_equal(leave(8), 8);
+    (void)rider(RMK_CACHE_NONE);
+    rider(RMK_CACHE_NONE)->forward_us = 0;
+    assert_int_equal(leave(8), 1);
 }
 
 static void nobody_has_leave_where_one_may_not(void **state)
@@ -127,23 +120,14 @@ static void later_forwards_may_read_all_that_is_open(void **state)
     assert_int_equal(leave(8), 3);
 }
 
-static void a_group_that_was_too_slow_to_measure_runs_nothing_ahead(void **state)
-{
-    (void)state;
-    group.cost_full_row_ns = 0;
-    (void)rider(RMK_CACHE_NONE);
-    assert_int_equal(leave(8), 1);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(a_cheap_request_alone_has_leave, begin),
+        cmocka_unit_test_setup(a_quick_request_alone_has_leave, begin),
         cmocka_unit_test_setup(what_is_run_ahead_stays_short, begin),
-        cmocka_unit_test_setup(windows_after_a_full_forward_cost_what_windows_cost, begin),
+        cmocka_unit_test_setup(who_has_had_no_forward_here_is_not_run_ahead, begin),
         cmocka_unit_test_setup(nobody_has_leave_where_one_may_not, begin),
         cmocka_unit_test_setup(later_forwards_may_read_all_that_is_open, begin),
-        cmocka_unit_test_setup(a_group_that_was_too_slow_to_measure_runs_nothing_ahead, begin),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
