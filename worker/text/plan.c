@@ -240,9 +240,13 @@ static enum rmk_err convert_ahead(const Remask__Cluster__V1__Row *row,
     enum rmk_rule rule;
     enum rmk_cache cache;
 
-    if (source == NULL || !convert_rule(source->rule, &rule) ||
-        !convert_cache(source->cache, &cache)) {
-        return rmk_fail(why, RMK_EINVAL, "only some rows have leave to run ahead that is known");
+    if (source == NULL) {
+        return rmk_fail(why, RMK_EINVAL,
+                        "a row has no leave to run ahead, others of its plan have");
+    }
+    if (!convert_rule(source->rule, &rule) || !convert_cache(source->cache, &cache)) {
+        return rmk_fail(why, RMK_EUNSUPPORTED, "leave for rule %d and cache %d, unknown here",
+                        (int)source->rule, (int)source->cache);
     }
     if (source->n_stops > RMK_STOP_COUNT_MAX || source->n_ids > RMK_GEN_LENGTH_MAX ||
         source->n_prompt_masks > RMK_PROMPT_MASKS_MAX) {
@@ -339,7 +343,8 @@ static void convert_leave(struct rmk_plan_job *job)
 out:
     free(stops);
     free(aheads);
-    if (err != RMK_OK) {
+    /* From a newer coordinator: it is content with one forward, too. */
+    if (err != RMK_OK && err != RMK_EUNSUPPORTED) {
         (void)refuse(job, culprit, err);
     }
 }
