@@ -23,6 +23,8 @@ enum {
     RMK_VISION_MAX = 256,
     RMK_GROUP_SLOTS_MAX = 256, /* requests resident on one group */
     RMK_TP_RANKS_MAX = 64,
+    RMK_AHEAD_MAX = 16, /* forwards of one plan that a group may run by itself */
+    RMK_AHEAD_READS_MAX = 4 * RMK_GEN_LENGTH_MAX, /* guesses of all of them together */
     RMK_RETRIES_MAX = 8, /* times a request is carried over a lost worker before it fails */
 };
 

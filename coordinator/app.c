@@ -87,6 +87,7 @@ void rmk_app_defaults(struct rmk_app_options *options)
         .intakes_max = 128,
         .results_kept = 1024,
         .retries_max = RMK_RETRIES_MAX,
+        .ahead_max = 8,
         .image_bytes_max = (uint64_t)1 << 30,
         .plan_timeout_ms = 30000,
         .encode_timeout_ms = 60000,
@@ -341,6 +342,7 @@ static enum rmk_err create_engine(struct rmk_app *app, struct rmk_why *why)
         .visions_max = RMK_VISION_MAX,
         .rows_per_plan_max = ROWS_PER_PLAN_MAX,
         .retries_max = app->options.retries_max,
+        .ahead_max = app->options.ahead_max,
         .plan_timeout_us = (uint64_t)app->options.plan_timeout_ms * 1000,
         .encode_timeout_us = (uint64_t)app->options.encode_timeout_ms * 1000,
     };

@@ -43,6 +43,7 @@ struct rmk_app_options {
     uint32_t intakes_max;
     uint32_t results_kept;
     uint32_t retries_max;
+    uint32_t ahead_max;
     uint64_t image_bytes_max;
     uint32_t plan_timeout_ms;
     uint32_t encode_timeout_ms;

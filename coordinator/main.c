@@ -107,7 +107,7 @@ static int run(const struct rmk_app_options *options)
 
 /* Flags are 64 bits wide; the limits are not. */
 struct flag_numbers {
-    uint64_t requests_max, queued_max, intakes_max, results_kept, retries_max;
+    uint64_t requests_max, queued_max, intakes_max, results_kept, retries_max, ahead_max;
     uint64_t plan_timeout_ms, encode_timeout_ms, form_timeout_ms, drain_timeout_ms;
     uint64_t heartbeat_interval_ms, heartbeat_timeout_ms, stall_timeout_ms;
 };
@@ -119,6 +119,7 @@ static void set_numbers(struct rmk_app_options *options, const struct flag_numbe
     options->intakes_max = (uint32_t)numbers->intakes_max;
     options->results_kept = (uint32_t)numbers->results_kept;
     options->retries_max = (uint32_t)numbers->retries_max;
+    options->ahead_max = (uint32_t)numbers->ahead_max;
     options->plan_timeout_ms = (uint32_t)numbers->plan_timeout_ms;
     options->encode_timeout_ms = (uint32_t)numbers->encode_timeout_ms;
     options->form_timeout_ms = (uint32_t)numbers->form_timeout_ms;
@@ -213,6 +214,8 @@ int main(int argc, char **argv)
                "answers kept for clients that ask again with the same request id"),
         NUMBER("max-retries", &numbers.retries_max, "8", 0, RMK_RETRIES_MAX,
                "losses of a worker that a request survives"),
+        NUMBER("run-ahead", &numbers.ahead_max, "8", 1, RMK_AHEAD_MAX,
+               "forwards that a group may run by itself while nobody waits; 1: none"),
         {.name = "max-image-bytes",
          .kind = RMK_CONFIG_BYTES,
          .target = &options.image_bytes_max,

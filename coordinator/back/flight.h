@@ -19,6 +19,7 @@ struct rmk_flight_row {
     uint32_t prompt_rows;
     const uint32_t *reads;
     uint32_t read_count;
+    uint32_t ahead; /* forwards it may come back with in all */
 };
 
 /* Zero it first. */

@@ -5,6 +5,7 @@
 #include "common/rpc/pack.h"
 #include "coordinator/arena.h"
 #include "coordinator/back/back.h"
+#include "coordinator/engine/ahead.h"
 #include "coordinator/engine/engine.h"
 #include "coordinator/front/intake.h"
 #include "remask/cluster/v1/cluster.pb-c.h"
@@ -56,6 +57,90 @@ static Remask__Cluster__V1__RowKind kind_of(enum rmk_plan_kind kind)
     return kinds[kind];
 }
 
+static Remask__Cluster__V1__CommitRule rule_of(enum rmk_rule rule)
+{
+    static const Remask__Cluster__V1__CommitRule rules[] = {
+        [RMK_RULE_QUOTA] = REMASK__CLUSTER__V1__COMMIT_RULE__RULE_QUOTA,
+        [RMK_RULE_THRESHOLD] = REMASK__CLUSTER__V1__COMMIT_RULE__RULE_THRESHOLD,
+        [RMK_RULE_FACTOR] = REMASK__CLUSTER__V1__COMMIT_RULE__RULE_FACTOR,
+        [RMK_RULE_HIERARCHICAL] = REMASK__CLUSTER__V1__COMMIT_RULE__RULE_HIERARCHICAL,
+        [RMK_RULE_LOCAL_LEAP] = REMASK__CLUSTER__V1__COMMIT_RULE__RULE_LOCAL_LEAP,
+    };
+
+    return rules[rule];
+}
+
+static Remask__Cluster__V1__CachePolicy cache_of(enum rmk_cache cache)
+{
+    static const Remask__Cluster__V1__CachePolicy policies[] = {
+        [RMK_CACHE_NONE] = REMASK__CLUSTER__V1__CACHE_POLICY__CACHE_NONE,
+        [RMK_CACHE_PROMPT] = REMASK__CLUSTER__V1__CACHE_POLICY__CACHE_PROMPT,
+        [RMK_CACHE_PREFIX] = REMASK__CLUSTER__V1__CACHE_POLICY__CACHE_PREFIX,
+        [RMK_CACHE_DUAL] = REMASK__CLUSTER__V1__CACHE_POLICY__CACHE_DUAL,
+        [RMK_CACHE_FEATURE] = REMASK__CLUSTER__V1__CACHE_POLICY__CACHE_FEATURE,
+    };
+
+    return policies[cache];
+}
+
+static void add_stops(Remask__Cluster__V1__RunAhead *out, const struct rmk_ahead *ahead,
+                      struct rmk_arena *scratch)
+{
+    Remask__Cluster__V1__StopIds *stops =
+        rmk_arena_take(scratch, ahead->stop_count * sizeof(*stops));
+
+    out->n_stops = ahead->stop_count;
+    out->stops = rmk_arena_take(scratch, ahead->stop_count * sizeof(*out->stops));
+    for (uint32_t i = 0; i < ahead->stop_count; i++) {
+        remask__cluster__v1__stop_ids__init(&stops[i]);
+        stops[i].n_ids = ahead->stops[i].count;
+        stops[i].ids = READ_ONLY(int32_t, ahead->stops[i].ids);
+        out->stops[i] = &stops[i];
+    }
+}
+
+/* Seed, noise, forward and transfer ratio are the row's own. */
+static Remask__Cluster__V1__RunAhead *make_ahead(const struct rmk_plan_row *row,
+                                                 struct rmk_arena *scratch)
+{
+    Remask__Cluster__V1__RunAhead *out = rmk_arena_take(scratch, sizeof(*out));
+    struct rmk_ahead *ahead = rmk_arena_take(scratch, sizeof(*ahead));
+
+    rmk_ahead_describe(row->canvas, ahead);
+    remask__cluster__v1__run_ahead__init(out);
+    out->forwards = row->ahead;
+    out->prompt_rows = ahead->prompt_rows;
+    out->total_rows = ahead->total_rows;
+    out->block_length = ahead->block_length;
+    out->steps_per_block = ahead->steps_per_block;
+    out->mask_id = ahead->mask_id;
+    out->random_remasking = ahead->remasking == RMK_REMASK_RANDOM;
+    out->rule = rule_of(ahead->rule.rule);
+    out->tau = ahead->rule.tau;
+    out->factor = ahead->rule.factor;
+    out->factor_compat = ahead->rule.factor_compat;
+    out->tau_low = ahead->rule.tau_low;
+    out->kappa = ahead->rule.kappa;
+    out->reach = ahead->rule.reach;
+    out->cache = cache_of(ahead->cache.cache);
+    out->refresh_interval = ahead->cache.refresh_interval;
+    out->prompt_interval = ahead->cache.prompt_interval;
+    out->gen_interval = ahead->cache.gen_interval;
+    add_stops(out, ahead, scratch);
+    out->based = ahead->based;
+    out->base_forward = ahead->base;
+    out->block = ahead->block;
+    out->step = ahead->step;
+    out->block_masks = ahead->block_masks;
+    out->found = ahead->found;
+    out->stop_position = ahead->stop_position;
+    out->n_ids = ahead->gen_length;
+    out->ids = READ_ONLY(int32_t, ahead->ids);
+    out->n_prompt_masks = ahead->prompt_mask_count;
+    out->prompt_masks = ahead->prompt_masks;
+    return out;
+}
+
 static Remask__Cluster__V1__Row *make_row(const struct rmk_plan_row *row, struct rmk_arena *scratch)
 {
     Remask__Cluster__V1__Row *out = rmk_arena_take(scratch, sizeof(*out));
@@ -88,6 +173,7 @@ static Remask__Cluster__V1__Row *make_row(const struct rmk_plan_row *row, struct
                                    : REMASK__CLUSTER__V1__NOISE_KIND__PHILOX;
     out->seed = row->seed;
     out->forward = row->forward;
+    out->ahead = row->ahead > 1 ? make_ahead(row, scratch) : NULL;
     return out;
 }
 

@@ -36,6 +36,7 @@ struct text_group {
     struct rmk_text_limits limits; /* the least of its ranks */
     struct text_costs costs;       /* of its slowest rank, which the others wait for */
     uint32_t slot_count;
+    uint32_t ahead_max; /* the least of its ranks: 0 with one that does not know of it */
     char numerics[96];
     uint64_t numerics_class;
     struct rmk_flight flight;
@@ -231,6 +232,7 @@ enum rmk_err rmk_texts_attach(struct rmk_texts *texts, struct rmk_link *link,
         (void)snprintf(group->numerics, sizeof(group->numerics), "%s", numerics);
         group->numerics_class = numerics_class;
         group->slot_count = hello->slot_count;
+        group->ahead_max = hello->ahead_max;
         group->limits = (struct rmk_text_limits){
             .rows_max = hello->rows_max,
             .step_rows_max = hello->step_rows_max,
@@ -242,6 +244,7 @@ enum rmk_err rmk_texts_attach(struct rmk_texts *texts, struct rmk_link *link,
     }
     RMK_TRY(check_place(group, hello, numerics_class, out_status, why));
     group->slot_count = least(group->slot_count, hello->slot_count);
+    group->ahead_max = least(group->ahead_max, hello->ahead_max);
     group->limits.rows_max = least(group->limits.rows_max, hello->rows_max);
     group->limits.step_rows_max = least(group->limits.step_rows_max, hello->step_rows_max);
     group->limits.reads_max = least(group->limits.reads_max, hello->reads_max);
@@ -375,6 +378,7 @@ static void out_up(void *context, uint64_t epoch)
                 .cost_full_row_ns = group->costs.full_row_ns,
                 .cost_window_row_ns = group->costs.window_row_ns,
                 .cost_round_ns = group->costs.round_ns,
+                .ahead_max = group->ahead_max,
             },
     };
 

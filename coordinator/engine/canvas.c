@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "coordinator/engine/engine.h"
+
 _Static_assert(RMK_PROMPT_MASKS_MAX <= 64, "prompt_open is one word");
 
 void rmk_canvas_init(struct rmk_canvas *canvas, const struct rmk_submit *submit)

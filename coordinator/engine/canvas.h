@@ -5,7 +5,8 @@
  * loop does reads → model → guesses rmk_canvas_commit(canvas, guesses) rmk_canvas_answer(canvas)
  *
  * Everything that matters for going on after a loss is in here; the model keeps nothing that cannot
- * be made again from `log`.
+ * be made again from `log`. In the library with denoise.c: a worker that runs ahead (ahead.h) goes
+ * on with this very code.
  */
 #ifndef RMK_COORDINATOR_ENGINE_CANVAS_H
 #define RMK_COORDINATOR_ENGINE_CANVAS_H
@@ -15,8 +16,10 @@
 
 #include "common/limits.h"
 #include "coordinator/engine/cache.h"
-#include "coordinator/engine/engine.h"
+#include "coordinator/engine/denoise.h"
 #include "coordinator/engine/rules.h"
+
+struct rmk_submit;
 
 enum {
     RMK_READS_MAX = RMK_RULE_GUESSES_MAX,

@@ -71,6 +71,7 @@ static void check_limits(const struct rmk_engine_limits *limits)
     rmk_assert(limits->rows_per_plan_max >= 1);
     rmk_assert(limits->rows_per_plan_max <= RMK_GROUP_SLOTS_MAX);
     rmk_assert(limits->retries_max <= RMK_RETRIES_MAX);
+    rmk_assert(limits->ahead_max <= RMK_AHEAD_MAX);
     rmk_assert(limits->plan_timeout_us > 0);
     rmk_assert(limits->encode_timeout_us > 0);
 }

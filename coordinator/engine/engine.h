@@ -21,8 +21,10 @@
 
 #include "common/err.h"
 #include "common/limits.h"
+#include "coordinator/engine/cache.h"
 #include "coordinator/engine/denoise.h"
 
+struct rmk_canvas;
 struct rmk_engine;
 
 /* Names one request for its life; a late answer for a finished one finds nobody at home. 0/0: none.
@@ -40,7 +42,8 @@ struct rmk_engine_limits {
     uint32_t visions_max;
     uint32_t rows_per_plan_max; /* requests of one round; 1 for now, the interface carries many */
     uint32_t retries_max;       /* losses of a worker that one request survives */
-    uint64_t plan_timeout_us;   /* a plan not answered by then: DISSOLVE the group */
+    uint32_t ahead_max;       /* forwards that a group may run of one plan by itself; 0 or 1: one */
+    uint64_t plan_timeout_us; /* a plan not answered by then: DISSOLVE the group */
     uint64_t
         encode_timeout_us; /* an ENCODE or PREFETCH not answered by then: asked again elsewhere */
 };
@@ -56,27 +59,6 @@ struct rmk_engine *rmk_engine_init(void *memory, const struct rmk_engine_limits 
 enum rmk_lane {
     RMK_LANE_ONLINE = 0,
     RMK_LANE_BATCH,
-};
-
-/* What is kept between the forwards of one request. All but NONE are approximations of the official
- * result. */
-enum rmk_cache {
-    RMK_CACHE_NONE = 0, /* every forward is FULL */
-    RMK_CACHE_PROMPT,  /* frozen prompt: FULL every `refresh_interval` forwards, else the window [P,
-                          L) */
-    RMK_CACHE_PREFIX,  /* Fast-dLLM: FULL at the start of each block (and every `refresh_interval`),
-                          else [block begin, L) */
-    RMK_CACHE_DUAL,    /* Fast-dLLM: as PREFIX, else the block alone */
-    RMK_CACHE_FEATURE, /* dLLM-Cache (reference specification, section 10) */
-};
-
-struct rmk_cache_options {
-    enum rmk_cache cache;
-    uint32_t refresh_interval; /* PROMPT, PREFIX, DUAL: forwards from one FULL to the next; 0: never
-                                  but where the policy says */
-    uint32_t prompt_interval;  /* FEATURE: Kp, Kg, rho */
-    uint32_t gen_interval;
-    double transfer_ratio;
 };
 
 struct rmk_item {    /* a picture or a video */
@@ -113,6 +95,7 @@ struct rmk_submit {
     struct rmk_cache_options cache; /* zero: none, exact */
     bool best_at_deadline; /* at the deadline answer with the canvas as it is (reason DEADLINE, ids
                               given) */
+    bool stepwise; /* whoever asks looks at each forward before the next: nothing is run ahead */
 };
 
 /* ---- events
@@ -152,12 +135,21 @@ struct rmk_event_features {
     const char *why;  /* FAILED: sentence, copied */
 };
 
+/* A forward that the group has run ahead. */
+struct rmk_row_forward {
+    const struct rmk_guess *guesses; /* in the order of what it read */
+    uint32_t guess_count;
+};
+
 struct rmk_row_result {
     struct rmk_request_id request;
     bool poisoned; /* a logit was not finite: this request fails, others go on */
     const struct rmk_guess
         *guesses; /* in the order of the row's reads; confidence as the worker saw it */
     uint32_t guess_count;
+    const struct rmk_row_forward *ahead; /* the forwards after the one asked for, if it had leave */
+    uint32_t ahead_count;
+    bool poisoned_ahead; /* as `poisoned`, of the forward after all these */
 };
 
 struct rmk_event_step {
@@ -189,6 +181,7 @@ struct rmk_event_group {
                                   and a round's fixed */
     uint64_t cost_window_row_ns; /* cost; 0: not measured */
     uint64_t cost_round_ns;
+    uint32_t ahead_max; /* UP: forwards of one plan that it can run by itself; 0: one */
 };
 
 struct rmk_event_vision {
@@ -251,18 +244,6 @@ struct rmk_usage {
     uint64_t total_us;
 };
 
-struct rmk_plan_update {
-    uint32_t position; /* absolute row: prompt rows count */
-    int32_t id;
-};
-
-enum rmk_plan_kind {
-    RMK_PLAN_FULL = 0,
-    RMK_PLAN_WINDOW,  /* query positions [window_begin, window_end) against the slot's keys and
-                         values, renewed in place */
-    RMK_PLAN_FEATURE, /* dLLM-Cache: what is refreshed is in the row */
-};
-
 /* One row of a plan. Pointers are the engine's, good until the next step call. */
 struct rmk_plan_row {
     struct rmk_request_id request;
@@ -286,6 +267,8 @@ struct rmk_plan_row {
     float cfg_scale;
     uint64_t seed;
     bool golden_noise;
+    uint32_t ahead; /* > 1: leave to go on by itself, to so many forwards in all, from … */
+    const struct rmk_canvas *canvas; /* … here (ahead.h) */
 };
 
 struct rmk_plan {

@@ -44,6 +44,7 @@ bool rmk_fleet_group_up(struct rmk_fleet *fleet, const struct rmk_event_group *e
     group->cost_full_row_ns = event->cost_full_row_ns;
     group->cost_window_row_ns = event->cost_window_row_ns;
     group->cost_round_ns = event->cost_round_ns;
+    group->ahead_max = event->ahead_max;
     group->kv_held = 0;
     group->feature_held = 0;
     group->kv_reserved = false;

@@ -25,6 +25,7 @@ void rmk_ledger_take(struct rmk_group *group, uint32_t index, struct rmk_request
     request->primed = false;
     request->replayed = request->canvas.base;
     request->log_seen = 0;
+    request->forward_us = 0;
     request->due_work = share->work;
     request->rode = group->sequence; /* it queues behind those who are there */
 }
@@ -49,7 +50,8 @@ void rmk_ledger_leave(struct rmk_group *group, struct rmk_request *request)
 }
 
 struct rmk_plan rmk_ledger_plan(struct rmk_group *group, uint32_t index,
-                                struct rmk_request *const *riders, uint32_t rider_count)
+                                struct rmk_request *const *riders, uint32_t rider_count,
+                                uint32_t ahead)
 {
     uint32_t close_count = 0;
 
@@ -83,6 +85,8 @@ struct rmk_plan rmk_ledger_plan(struct rmk_group *group, uint32_t index,
             .cfg_scale = request->cfg_scale,
             .seed = canvas->seed,
             .golden_noise = canvas->golden_noise,
+            .ahead = ahead,
+            .canvas = canvas,
         };
         if (ride.pass.kind == RMK_PLAN_WINDOW) {
             group->rows[i].window_begin = ride.pass.begin;

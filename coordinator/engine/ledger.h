@@ -20,10 +20,11 @@ void rmk_ledger_take(struct rmk_group *group, uint32_t index, struct rmk_request
 /* The request leaves; its slot is dirty if it was opened. */
 void rmk_ledger_leave(struct rmk_group *group, struct rmk_request *request);
 
-/* The next plan with these riders: marks them as told, the plan as under way. Pointers as in
- * engine.h. */
+/* The next plan with these riders, and leave for so many forwards in all (leave.h): marks them as
+ * told, the plan as under way. Pointers as in engine.h. */
 struct rmk_plan rmk_ledger_plan(struct rmk_group *group, uint32_t index,
-                                struct rmk_request *const *riders, uint32_t rider_count);
+                                struct rmk_request *const *riders, uint32_t rider_count,
+                                uint32_t ahead);
 
 /* The plan did not run to its end: whether its closes happened is unknown, so they are due again.
  */

@@ -41,6 +41,7 @@ void rmk_request_init(struct rmk_request *request, const struct rmk_submit *subm
     request->temperature = submit->temperature;
     request->cfg_scale = submit->cfg_scale;
     request->best_at_deadline = submit->best_at_deadline;
+    request->stepwise = submit->stepwise;
     request->item_count = submit->item_count;
     for (uint32_t i = 0; i < submit->item_count; i++) {
         request->items[i] = (struct rmk_request_item){
@@ -61,6 +62,7 @@ void rmk_request_init(struct rmk_request *request, const struct rmk_submit *subm
     request->primed = false;
     request->replayed = 0;
     request->log_seen = 0;
+    request->forward_us = 0;
     request->due_work = 0;
     request->rode = 0;
     request->classed = false;

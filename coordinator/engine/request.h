@@ -62,6 +62,7 @@ struct rmk_request {
     uint32_t reads_most;   /* positions that one forward may read */
     uint64_t cost;         /* positions of all its forwards, about: what its tenant is charged */
     bool best_at_deadline;
+    bool stepwise;
     double temperature;
     float cfg_scale;
     struct rmk_request_item items[RMK_ITEMS_MAX];
@@ -73,13 +74,14 @@ struct rmk_request {
     uint32_t group; /* RMK_NOWHERE: none */
     uint32_t slot;
     uint64_t epoch;
-    bool opened;       /* a row with `open` went to this group and epoch */
-    bool primed;       /* the slot's cache is what the next forward builds on */
-    uint64_t replayed; /* not primed: forward to run again next, from the canvas's base on */
-    uint32_t log_seen; /* commits that this group and epoch has been told */
-    uint64_t due_work; /* it leads its tenant when that has had so much work (batch.h) */
-    uint64_t rode;     /* plan sequence of its last ride there, or of its arrival */
-    bool classed;      /* numerics_class is that of the forwards so far */
+    bool opened;         /* a row with `open` went to this group and epoch */
+    bool primed;         /* the slot's cache is what the next forward builds on */
+    uint64_t replayed;   /* not primed: forward to run again next, from the canvas's base on */
+    uint32_t log_seen;   /* commits that this group and epoch has been told */
+    uint64_t forward_us; /* what one of its last forwards there took; 0: it had none */
+    uint64_t due_work;   /* it leads its tenant when that has had so much work (batch.h) */
+    uint64_t rode;       /* plan sequence of its last ride there, or of its arrival */
+    bool classed;        /* numerics_class is that of the forwards so far */
     uint64_t numerics_class;
     bool slow;       /* its client is */
     uint32_t losses; /* that it took part in */

@@ -1,4 +1,6 @@
+#include "coordinator/engine/ahead.h"
 #include "coordinator/engine/batch.h"
+#include "coordinator/engine/leave.h"
 #include "coordinator/engine/ledger.h"
 #include "coordinator/engine/policy.h"
 #include "coordinator/engine/state.h"
@@ -221,8 +223,11 @@ static void run_plan(struct rmk_engine *engine, uint32_t index)
     if (rider_count == 0) {
         return;
     }
+    /* Somebody in the queue may be a moment away from a slot here. */
+    uint32_t most = engine->queue.count == 0 ? engine->limits.ahead_max : 1;
+    uint32_t ahead = rmk_leave_forwards(group, riders, rider_count, most);
     struct rmk_action *action = rmk_engine_act(engine, RMK_ACTION_RUN_STEP);
-    action->plan = rmk_ledger_plan(group, index, riders, rider_count);
+    action->plan = rmk_ledger_plan(group, index, riders, rider_count, ahead);
     group->deadline_us = engine->now_us + engine->limits.plan_timeout_us;
     arm_group(engine, index);
     engine->totals.rounds++;
@@ -230,6 +235,9 @@ static void run_plan(struct rmk_engine *engine, uint32_t index)
     RMK_TRACE(engine, "plan group=%u epoch=%llu sequence=%llu rows=%u closes=%u", index,
               (unsigned long long)group->epoch, (unsigned long long)group->sequence, rider_count,
               action->plan.close_count);
+    if (ahead > 1) {
+        RMK_TRACE(engine, "leave group=%u forwards=%u", index, ahead);
+    }
     for (uint32_t i = 0; i < rider_count; i++) {
         rmk_life_set_stage(engine, riders[i], RMK_STAGE_RIDING);
         if (riders[i]->first_round_us == 0) {
@@ -292,47 +300,79 @@ static const struct rmk_row_result *find_result(const struct rmk_event_step *eve
     return NULL;
 }
 
-/* Does the result answer just what was asked? A worker is a peer: what it sends is looked at. */
+/* Do the guesses answer just what the canvas asks? A worker is a peer: what it sends is looked at.
+ * That a forward it has run ahead read these very positions says that it committed as we did. */
 static bool is_answer(const struct rmk_canvas *canvas, uint32_t read_count,
-                      const struct rmk_row_result *result)
+                      const struct rmk_guess *guesses, uint32_t guess_count)
 {
-    if (result == NULL || result->guess_count != read_count) {
+    if (guess_count != read_count) {
         return false;
     }
     for (uint32_t i = 0; i < read_count; i++) {
         int64_t position = (int64_t)canvas->reads[i] - canvas->prompt_rows;
-        if (result->guesses[i].position != position || result->guesses[i].token < 0) {
+        if (guesses[i].position != position || guesses[i].token < 0) {
             return false;
         }
     }
     return true;
 }
 
-/* Commits inside the prompt are nobody's text and are left out. */
-static void emit(struct rmk_engine *engine, struct rmk_request *request, uint32_t picked,
-                 uint32_t block, uint32_t step)
-{
-    struct rmk_commit *commits = engine->commits + engine->commit_count;
-    uint32_t count = 0;
+/* What one answer adds to a request's text. */
+struct additions {
+    struct rmk_commit *commits; /* of the step's */
+    uint32_t count;
+    bool masks; /* mask tokens are among them: their positions may be committed again */
+    uint32_t block;
+    uint32_t step; /* of the last forward */
+};
 
+/* Where the commit goes: a mask token's place, if that is what the position held so far. */
+static struct rmk_commit *place_of(struct additions *additions, uint32_t position)
+{
+    for (uint32_t i = 0; additions->masks && i < additions->count; i++) {
+        if (additions->commits[i].position == position) {
+            return &additions->commits[i];
+        }
+    }
+    return &additions->commits[additions->count++];
+}
+
+/* Commit a forward's guesses. Commits inside the prompt are nobody's text and are left out. */
+static void commit(struct rmk_engine *engine, struct rmk_request *request,
+                   const struct rmk_guess *guesses, uint32_t guess_count,
+                   struct additions *additions)
+{
+    struct rmk_canvas *canvas = &request->canvas;
+
+    additions->block = canvas->block;
+    additions->step = canvas->step;
+    for (uint32_t i = 0; i < guess_count; i++) {
+        engine->guesses[i] = guesses[i];
+    }
+    uint32_t picked = rmk_canvas_commit(canvas, engine->guesses, guess_count);
     for (uint32_t i = 0; i < picked; i++) {
         const struct rmk_guess *guess = &engine->guesses[i];
         if (guess->position >= 0) {
-            commits[count++] = (struct rmk_commit){
+            *place_of(additions, (uint32_t)guess->position) = (struct rmk_commit){
                 .position = (uint32_t)guess->position,
                 .token = guess->token,
                 .confidence = guess->confidence,
             };
-            request->usage.committed += guess->token != request->canvas.mask_id;
+            request->usage.committed += guess->token != canvas->mask_id;
+            additions->masks |= guess->token == canvas->mask_id;
+            engine->totals.commits++;
         }
     }
-    engine->commit_count += count;
-    engine->totals.commits += count;
-    uint32_t settled = rmk_canvas_settled(&request->canvas);
     RMK_TRACE(engine, "commit " RMK_REQ " block=%u step=%u picked=%u settled=%u%s",
-              RMK_REQ_OF(request->id), block, step, picked, settled,
-              request->canvas.found ? " stop" : "");
-    if (count == 0) {
+              RMK_REQ_OF(request->id), additions->block, additions->step, picked,
+              rmk_canvas_settled(canvas), canvas->found ? " stop" : "");
+}
+
+static void emit(struct rmk_engine *engine, struct rmk_request *request,
+                 const struct additions *additions)
+{
+    engine->commit_count += additions->count;
+    if (additions->count == 0) {
         return;
     }
     if (!request->first_committed) {
@@ -342,60 +382,86 @@ static void emit(struct rmk_engine *engine, struct rmk_request *request, uint32_
     struct rmk_action *action = rmk_engine_act(engine, RMK_ACTION_EMIT);
     action->request = request->id;
     action->tag = request->tag;
-    action->emit.commits = commits;
-    action->emit.commit_count = count;
-    action->emit.settled_count = settled;
+    action->emit.commits = additions->commits;
+    action->emit.commit_count = additions->count;
+    action->emit.settled_count = rmk_canvas_settled(&request->canvas);
     action->emit.canvas = request->canvas.ids;
     action->emit.gen_length = request->canvas.gen_length;
-    action->emit.block = block;
-    action->emit.step = step;
+    action->emit.block = additions->block;
+    action->emit.step = additions->step;
 }
 
-/* The guesses of a forward: commit, tell, end or go on. */
-static void take_guesses(struct rmk_engine *engine, struct rmk_request *request,
+static void refuse_answer(struct rmk_engine *engine, struct rmk_request *request)
+{
+    if (rmk_life_charge(engine, request, "the group's answer does not fit what was asked")) {
+        rmk_life_requeue(engine, request, true);
+        rmk_life_back_off(engine, request);
+    }
+}
+
+static void fail_poisoned(struct rmk_engine *engine, struct rmk_request *request)
+{
+    rmk_life_fail(engine, request, RMK_EINTERNAL, "the model gave a logit that is not finite");
+}
+
+/* The guesses of the forward asked for, and of those run ahead with `leave`, as if one after the
+ * other had been asked for: commit, tell, end or go on. What does not fit ends it; what came before
+ * that is as good as ever. */
+static void take_guesses(struct rmk_engine *engine, struct rmk_request *request, uint32_t leave,
                          const struct rmk_row_result *result)
 {
     struct rmk_canvas *canvas = &request->canvas;
-    uint32_t block = canvas->block;
-    uint32_t step = canvas->step;
+    struct additions additions = {.commits = engine->commits + engine->commit_count};
+    bool fits = true;
 
-    for (uint32_t i = 0; i < result->guess_count; i++) {
-        engine->guesses[i] = result->guesses[i];
+    commit(engine, request, result->guesses, result->guess_count, &additions);
+    bool more = rmk_canvas_next(canvas);
+    for (uint32_t i = 0; more && fits && i < result->ahead_count; i++) {
+        const struct rmk_row_forward *forward = &result->ahead[i];
+        fits = i + 1 < leave && rmk_ahead_may(canvas) &&
+               is_answer(canvas, canvas->read_count, forward->guesses, forward->guess_count);
+        if (fits) {
+            request->log_seen = canvas->log_count; /* it has run this one on them */
+            commit(engine, request, forward->guesses, forward->guess_count, &additions);
+            more = rmk_canvas_next(canvas);
+        }
     }
-    uint32_t picked = rmk_canvas_commit(canvas, engine->guesses, result->guess_count);
-    emit(engine, request, picked, block, step);
-    if (!rmk_canvas_next(canvas)) {
+    emit(engine, request, &additions);
+    if (!more) {
         rmk_life_finish(engine, request, canvas->found ? RMK_FINISH_STOP : RMK_FINISH_LENGTH,
                         RMK_OK);
-        return;
+    } else if (!fits) {
+        refuse_answer(engine, request);
+    } else if (result->poisoned_ahead) {
+        fail_poisoned(engine, request);
+    } else {
+        rmk_life_set_stage(engine, request, RMK_STAGE_READY);
+        engine->place_wanted |= request->slow; /* a paused resident may make room */
     }
-    rmk_life_set_stage(engine, request, RMK_STAGE_READY);
-    engine->place_wanted |= request->slow; /* a paused resident may make room */
 }
 
-static void take_row(struct rmk_engine *engine, struct rmk_request *request,
+static void take_row(struct rmk_engine *engine, struct rmk_request *request, uint32_t leave,
                      const struct rmk_row_result *result, uint64_t compute_us)
 {
     const struct rmk_ride ride = rmk_request_ride(request);
 
     if (result != NULL && result->poisoned) {
-        rmk_life_fail(engine, request, RMK_EINTERNAL, "the model gave a logit that is not finite");
+        fail_poisoned(engine, request);
         return;
     }
-    if (!is_answer(&request->canvas, ride.read_count, result)) {
-        if (rmk_life_charge(engine, request, "the group's answer does not fit what was asked")) {
-            rmk_life_requeue(engine, request, true);
-            rmk_life_back_off(engine, request);
-        }
+    if (result == NULL ||
+        !is_answer(&request->canvas, ride.read_count, result->guesses, result->guess_count)) {
+        refuse_answer(engine, request);
         return;
     }
     request->usage.compute_us += compute_us;
+    request->forward_us = compute_us / (1 + result->ahead_count) + 1;
     rmk_request_rode(request, &ride);
     if (ride.replay) {
         rmk_life_set_stage(engine, request, RMK_STAGE_READY);
         engine->place_wanted |= request->slow;
     } else {
-        take_guesses(engine, request, result);
+        take_guesses(engine, request, leave, result);
     }
 }
 
@@ -407,7 +473,8 @@ void rmk_rounds_step_done(struct rmk_engine *engine, const struct rmk_event_step
         struct rmk_request *request = rmk_engine_find(engine, group->rows[i].request);
         if (request != NULL) { /* else it ended meanwhile */
             rmk_assert(request->stage == RMK_STAGE_RIDING);
-            take_row(engine, request, find_result(event, request->id, i), event->compute_us);
+            take_row(engine, request, group->rows[i].ahead, find_result(event, request->id, i),
+                     event->compute_us);
         }
     }
 }

@@ -60,6 +60,7 @@ struct rmk_ask {
     bool golden_noise;
     struct rmk_ask_decoding decoding;
     enum rmk_lane lane;
+    bool watched; /* whoever asks wants to see the canvas after each step */
 
     /* The memory behind it. */
     struct rmk_ask_media *media_all; /* those of messages and of `media` */

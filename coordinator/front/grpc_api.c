@@ -290,6 +290,7 @@ static void on_generate_message(struct rmk_rpc_call *call, struct rmk_bytes byte
     generate->listener.wants_canvas = request->stream_canvas && !generate->once;
     RMK_TRY(rmk_grpc_ask(generate->api->images, request, &ask, &why));
     ask->lane = lane;
+    ask->watched = generate->listener.wants_canvas;
     generate->listening = true;
     rmk_requests_open(generate->api->requests, ask, rmk_rpc_call_deadline_us(call),
                       &generate->listener);

@@ -656,6 +656,8 @@ enum rmk_err rmk_intake_create(const struct rmk_served *served, const struct rmk
     RMK_TRY(check_prompt_masks(&intake->submit, why));
     RMK_TRY(prepare_stops(served, ask, intake, why));
     RMK_TRY(prepare_suffix(served, ask, intake, why));
+    /* A stop in the text ends it after the very step that shows it. */
+    intake->submit.stepwise = ask->watched || intake->text_stop_count > 0;
     RMK_TRY(digest_contents(intake, why));
     *out_intake = intake;
     intake = NULL;

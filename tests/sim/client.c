@@ -49,6 +49,7 @@ void sim_client_submit(struct sim *sim, struct sim_ask *ask)
         .rule = ask->rule,
         .cache = ask->cache,
         .best_at_deadline = ask->best_at_deadline,
+        .stepwise = ask->stepwise,
         .stops = stops,
         .stop_count = ask->stop_count,
         .suffix = ask->suffix,

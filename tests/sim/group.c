@@ -1,6 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/engine/ahead.h"
 #include "coordinator/engine/state.h" /* for looking in only */
 #include "tests/sim/sim.h"
 
@@ -12,6 +13,8 @@ struct plan {
     struct rmk_plan_update updates[SIM_PLAN_ROWS_MAX][SIM_ROWS_MAX];
     uint32_t reads[SIM_PLAN_ROWS_MAX][SIM_ROWS_MAX];
     int32_t canvas[SIM_PLAN_ROWS_MAX][SIM_GEN_MAX];
+    struct rmk_ahead aheads[SIM_PLAN_ROWS_MAX]; /* of rows with leave; `canvas` has the ids */
+    struct rmk_stop stops[SIM_PLAN_ROWS_MAX][SIM_STOPS_MAX];
 };
 
 struct pull {
@@ -83,6 +86,7 @@ void sim_group_form(struct sim *sim, uint32_t index)
         .cost_full_row_ns = group->cost_full_row_ns,
         .cost_window_row_ns = group->cost_window_row_ns,
         .cost_round_ns = group->cost_round_ns,
+        .ahead_max = group->ahead_max,
     };
     sim_send(sim, message, 0, &group->up_us);
     if (sim->chaos.group_life_us > 0 && !sim_is_healing(sim)) {
@@ -293,6 +297,22 @@ static void update_slot(struct sim *sim, struct sim_group *group, const struct p
     }
 }
 
+/* A forward's guesses. False: it is poisoned, and they mean nothing. */
+static bool guess(const struct sim *sim, const struct sim_group *group, struct sim_slot *slot,
+                  const struct sim_pass *pass, const uint32_t *reads, uint32_t read_count,
+                  uint64_t forward, struct rmk_guess *guesses)
+{
+    uint64_t hash = sim_model_forward(&sim->model, slot->ask, pass, slot->rows, &slot->kept,
+                                      forward, group->numerics_class);
+
+    for (uint32_t i = 0; i < read_count; i++) {
+        guesses[i].position = (int32_t)reads[i] - (int32_t)slot->ask->prompt_rows;
+        sim_model_guess(&sim->model, hash, reads[i], &guesses[i].token, &guesses[i].confidence);
+    }
+    /* Nobody sees a logit of a row without reads. */
+    return read_count == 0 || !sim_model_poisons(&sim->model, hash);
+}
+
 static void answer_row(struct sim *sim, struct sim_group *group, const struct plan *plan,
                        uint32_t index, struct sim_message *message)
 {
@@ -301,22 +321,15 @@ static void answer_row(struct sim *sim, struct sim_group *group, const struct pl
     const struct sim_pass pass = pass_of(slot->ask, row);
     struct rmk_row_result *result = &message->rows[message->row_count];
     struct rmk_guess *guesses = message->guesses[message->row_count];
-    uint64_t hash = sim_model_forward(&sim->model, slot->ask, &pass, slot->rows, &slot->kept,
-                                      row->forward, group->numerics_class);
 
     *result = (struct rmk_row_result){
         .request = row->request,
-        /* Nobody sees a logit of a row without reads. */
-        .poisoned = row->read_count > 0 && sim_model_poisons(&sim->model, hash),
+        .poisoned = !guess(sim, group, slot, &pass, plan->reads[index], row->read_count,
+                           row->forward, guesses),
         .guess_count = row->read_count,
     };
-    for (uint32_t i = 0; i < row->read_count; i++) {
-        guesses[i].position = (int32_t)plan->reads[index][i] - (int32_t)slot->ask->prompt_rows;
-        sim_model_guess(&sim->model, hash, plan->reads[index][i], &guesses[i].token,
-                        &guesses[i].confidence);
-    }
     message->classes[message->row_count++] = group->numerics_class;
-    if (sim_fault(sim, sim->chaos.garble_per_mille)) {
+    if (row->ahead <= 1 && sim_fault(sim, sim->chaos.garble_per_mille)) {
         sim_count(sim, SIM_ROWS_GARBLED);
         switch (row->read_count == 0 ? 0 : sim_below(sim, 4)) {
         case 0:
@@ -403,6 +416,146 @@ static void count_plan(struct sim *sim, const struct plan *plan)
     }
 }
 
+/* ---- running ahead
+ * ------------------------------------------------------------------------------------------------
+ */
+
+/* Rows with leave go on with canvases of their own, which the engine's code moves. */
+struct ahead {
+    struct rmk_canvas canvases[SIM_PLAN_ROWS_MAX];
+    uint32_t log_seen[SIM_PLAN_ROWS_MAX];
+};
+
+static void begin_ahead(struct sim *sim, const struct plan *plan, struct ahead *ahead)
+{
+    for (uint32_t i = 0; i < plan->plan.row_count; i++) {
+        const struct rmk_plan_row *row = &plan->rows[i];
+        struct rmk_canvas *canvas = &ahead->canvases[i];
+        struct rmk_why why = {0};
+        if (row->ahead != plan->rows[0].ahead || row->read_count == 0) {
+            sim_fail(sim, SIM_WRONG, "request %u.%u rides with leave for %u forwards",
+                     row->request.index, row->request.generation, row->ahead);
+        }
+        if (rmk_ahead_begin(canvas, &plan->aheads[i], &why) != RMK_OK ||
+            canvas->read_count != row->read_count ||
+            memcmp(canvas->reads, plan->reads[i], row->read_count * sizeof(uint32_t)) != 0) {
+            sim_fail(sim, SIM_WRONG, "request %u.%u: the leave is not for this forward: %s",
+                     row->request.index, row->request.generation, why.text);
+        }
+        ahead->log_seen[i] = 0;
+    }
+}
+
+/* Every row commits its last forward. False: one of them has to stop there. */
+static bool commit_ahead(const struct plan *plan, const struct sim_message *message, uint32_t n,
+                         struct ahead *ahead)
+{
+    bool goes_on = true;
+
+    for (uint32_t i = 0; i < plan->plan.row_count; i++) {
+        struct rmk_canvas *canvas = &ahead->canvases[i];
+        struct rmk_guess guesses[SIM_READS_MAX];
+        if (message->rows[i].poisoned || message->rows[i].poisoned_ahead) {
+            return false;
+        }
+        memcpy(guesses, n == 1 ? message->guesses[i] : message->ahead_guesses[i][n - 2],
+               canvas->read_count * sizeof(*guesses));
+        (void)rmk_canvas_commit(canvas, guesses, canvas->read_count);
+        goes_on = rmk_canvas_next(canvas) && rmk_ahead_may(canvas) && goes_on;
+    }
+    return goes_on;
+}
+
+/* Forward n (from 1) of a row beyond the one that was asked for. Returns the positions computed. */
+static uint32_t forward_ahead(struct sim *sim, struct sim_group *group, const struct plan *plan,
+                              uint32_t index, uint32_t n, struct ahead *ahead,
+                              struct sim_message *message)
+{
+    const struct rmk_plan_row *row = &plan->rows[index];
+    struct sim_slot *slot = &group->slots[row->slot];
+    struct rmk_canvas *canvas = &ahead->canvases[index];
+    const struct sim_pass pass = {
+        .kind = canvas->pass.kind,
+        .keep = canvas->pass.keep,
+        .begin = canvas->pass.begin,
+        .end = canvas->pass.end,
+        .refresh_prompt = canvas->pass.refresh_prompt,
+        .refresh_gen = canvas->pass.refresh_gen,
+        .transfer_ratio = row->transfer_ratio,
+    };
+
+    if (pass.keep || (pass.refresh_prompt && pass.refresh_gen)) {
+        sim_fail(sim, SIM_WRONG,
+                 "request %u.%u: forward %llu computes everything anew, and is run "
+                 "ahead",
+                 row->request.index, row->request.generation, (unsigned long long)canvas->forward);
+    }
+    for (; ahead->log_seen[index] < canvas->log_count; ahead->log_seen[index]++) {
+        const struct rmk_plan_update *update = &canvas->log[ahead->log_seen[index]];
+        slot->rows[update->position] = update->id;
+    }
+    if (guess(sim, group, slot, &pass, canvas->reads, canvas->read_count, canvas->forward,
+              message->ahead_guesses[index][n - 1])) {
+        message->ahead[index][n - 1].guess_count = canvas->read_count;
+        message->rows[index].ahead_count = n;
+    } else {
+        message->rows[index].poisoned_ahead = true;
+    }
+    return (pass.end - pass.begin) * (slot->ask->cfg_scale > 0 ? 2 : 1);
+}
+
+/* False: the group gave up on the way. */
+static bool run_ahead(struct sim *sim, struct sim_group *group, const struct plan *plan,
+                      struct sim_message *message)
+{
+    static struct ahead ahead;
+
+    begin_ahead(sim, plan, &ahead);
+    for (uint32_t n = 1; n < plan->rows[0].ahead && commit_ahead(plan, message, n, &ahead); n++) {
+        uint32_t positions = 0;
+        uint32_t reads = 0;
+        if (fail_plan(sim, group, plan, sim_below(sim, plan->plan.row_count))) {
+            return false;
+        }
+        for (uint32_t i = 0; i < plan->plan.row_count; i++) {
+            positions += forward_ahead(sim, group, plan, i, n, &ahead, message);
+            reads += ahead.canvases[i].read_count;
+        }
+        if (positions > group->step_rows_max ||
+            (group->reads_max > 0 && reads > group->reads_max)) {
+            sim_fail(sim, SIM_WRONG, "%u positions and %u reads are run ahead, group %u takes less",
+                     positions, reads, plan->plan.group);
+        }
+        sim_count(sim, SIM_FORWARDS_AHEAD);
+    }
+    return true;
+}
+
+/* One forward of a row comes back as another. */
+static void garble_ahead(struct sim *sim, struct sim_message *message)
+{
+    for (uint32_t i = 0; i < message->row_count; i++) {
+        if (!sim_fault(sim, sim->chaos.garble_per_mille)) {
+            continue;
+        }
+        uint32_t n = sim_below(sim, message->rows[i].ahead_count + 1);
+        uint32_t *count =
+            n == 0 ? &message->rows[i].guess_count : &message->ahead[i][n - 1].guess_count;
+        struct rmk_guess *guesses = n == 0 ? message->guesses[i] : message->ahead_guesses[i][n - 1];
+        switch (sim_below(sim, 3)) {
+        case 0:
+            --*count;
+            break;
+        case 1:
+            guesses[sim_below(sim, *count)].position += 1;
+            break;
+        default:
+            guesses[sim_below(sim, *count)].token = -7;
+            break;
+        }
+    }
+}
+
 static void run_plan(struct sim *sim, struct sim_group *group, struct plan *plan)
 {
     struct sim_message *message;
@@ -432,7 +585,6 @@ static void run_plan(struct sim *sim, struct sim_group *group, struct plan *plan
         .group = plan->plan.group,
         .epoch = plan->plan.epoch,
         .sequence = plan->plan.sequence,
-        .compute_us = 1,
     };
     for (uint32_t i = 0; i < plan->plan.row_count; i++) {
         if (fail_plan(sim, group, plan, i)) {
@@ -448,8 +600,16 @@ static void run_plan(struct sim *sim, struct sim_group *group, struct plan *plan
         verify_kept(sim, &group->slots[plan->rows[i].slot], plan, i);
         answer_row(sim, group, plan, i, message);
     }
-    sim_send(sim, message, sim_between(sim, sim->compute_us_min, sim->compute_us_max),
-             &group->up_us);
+    if (plan->rows[0].ahead > 1) {
+        if (!run_ahead(sim, group, plan, message)) {
+            free(message);
+            return;
+        }
+        garble_ahead(sim, message);
+    }
+    uint64_t compute_us = sim_between(sim, sim->compute_us_min, sim->compute_us_max);
+    message->event.step.compute_us = compute_us * (1 + group->slowness);
+    sim_send(sim, message, compute_us, &group->up_us);
 }
 
 static void plan_arrives(struct sim *sim, struct sim_event *event)
@@ -617,6 +777,25 @@ static void copy_canvas(const struct rmk_request *request, const struct sim_ask 
     }
 }
 
+/* Nobody may wait for a plan that is run ahead. */
+static void copy_leave(struct sim *sim, uint32_t group, const struct rmk_plan_row *row,
+                       const struct sim_ask *ask, struct plan *copy, uint32_t index)
+{
+    if (sim->engine->queue.count > 0 ||
+        sim->engine->fleet.groups[group].held != copy->plan.row_count || ask->stepwise ||
+        row->ahead > sim->limits.ahead_max || row->ahead > sim->groups[group].ahead_max) {
+        sim_fail(sim, SIM_WRONG, "request %u.%u has leave for %u forwards, which it must not have",
+                 row->request.index, row->request.generation, row->ahead);
+    }
+    rmk_ahead_describe(row->canvas, &copy->aheads[index]);
+    for (uint32_t i = 0; i < ask->stop_count; i++) {
+        copy->stops[index][i] =
+            (struct rmk_stop){.ids = ask->stop_ids[i], .count = ask->stop_counts[i]};
+    }
+    copy->aheads[index].stops = copy->stops[index];
+    copy->aheads[index].ids = copy->canvas[index];
+}
+
 static void send_plan(struct sim *sim, const struct rmk_plan *plan)
 {
     struct sim_group *group = &sim->groups[plan->group];
@@ -646,6 +825,9 @@ static void send_plan(struct sim *sim, const struct rmk_plan *plan)
         memcpy(copy->updates[i], row->updates, row->update_count * sizeof(*row->updates));
         memcpy(copy->reads[i], row->reads, row->read_count * sizeof(*row->reads));
         copy_canvas(&sim->engine->requests[row->request.index], ask, copy->canvas[i]);
+        if (row->ahead > 1) {
+            copy_leave(sim, plan->group, row, ask, copy, i);
+        }
     }
     send_down(sim, plan->group, plan_arrives)->payload = copy;
 }

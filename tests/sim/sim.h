@@ -43,6 +43,8 @@ enum {
     SIM_STOP_IDS_MAX = 4,
     SIM_SUFFIX_MAX = 6,
     SIM_PROMPT_MASKS_MAX = 3,
+    SIM_AHEAD_MAX = 6,
+    SIM_READS_MAX = SIM_GEN_MAX + SIM_PROMPT_MASKS_MAX,
     SIM_ITEMS_MAX = 3,
     SIM_TENANTS = 4,
     SIM_KEEP_LINES = 60, /* of the trace, for the report of a failure */
@@ -109,6 +111,7 @@ struct sim_ask {
     struct rmk_rule_options rule;
     struct rmk_cache_options cache;
     bool best_at_deadline;
+    bool stepwise;
     uint32_t stop_count;
     uint32_t stop_counts[SIM_STOPS_MAX];
     int32_t stop_ids[SIM_STOPS_MAX][SIM_STOP_IDS_MAX];
@@ -187,7 +190,9 @@ struct sim_message {
     struct rmk_event event;
     uint32_t row_count;
     struct rmk_row_result rows[SIM_PLAN_ROWS_MAX];
-    struct rmk_guess guesses[SIM_PLAN_ROWS_MAX][SIM_ROWS_MAX];
+    struct rmk_guess guesses[SIM_PLAN_ROWS_MAX][SIM_READS_MAX];
+    struct rmk_row_forward ahead[SIM_PLAN_ROWS_MAX][SIM_AHEAD_MAX]; /* without pointers */
+    struct rmk_guess ahead_guesses[SIM_PLAN_ROWS_MAX][SIM_AHEAD_MAX][SIM_READS_MAX];
     uint64_t classes[SIM_PLAN_ROWS_MAX];
     char why[96];
 };
@@ -230,6 +235,8 @@ struct sim_group {
     uint64_t cost_full_row_ns;
     uint64_t cost_window_row_ns;
     uint64_t cost_round_ns;
+    uint32_t ahead_max;
+    uint32_t slowness; /* how many times longer than it takes it says that it took */
     uint64_t sequence;
     struct sim_slot slots[SIM_SLOTS_MAX];
     struct sim_staged staged[SIM_STAGED_MAX];

@@ -36,6 +36,7 @@ static const char *const names[SIM_STATS] = {
     [SIM_ROWS_WINDOW] = "window rows",
     [SIM_ROWS_FEATURE] = "feature rows",
     [SIM_ROWS_REPLAY] = "replayed rows",
+    [SIM_FORWARDS_AHEAD] = "forwards run ahead",
     [SIM_GROUP_LOSSES] = "groups lost",
     [SIM_VISION_LOSSES] = "vision workers lost",
     [SIM_DISSOLVED] = "groups dissolved",

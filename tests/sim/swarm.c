@@ -243,6 +243,24 @@ static void draw_crowd(struct sim *sim)
     }
 }
 
+/* Groups run ahead in every second of the odd seeds: where they are not slow, and nobody waits. */
+static void draw_ahead(struct sim *sim)
+{
+    if (sim->seed % 4 != 3) {
+        return;
+    }
+    sim->limits.ahead_max = draw_apart(sim, 300, 0, SIM_AHEAD_MAX + 1);
+    for (uint32_t i = 0; i < sim->group_count; i++) {
+        struct sim_group *group = &sim->groups[i];
+        uint32_t who = 301 + i;
+        group->ahead_max = draw_apart(sim, who, 0, 5) == 0 ? 0 : 2 + draw_apart(sim, who, 1, 5);
+        group->slowness = draw_apart(sim, who, 2, 2) * draw_apart(sim, who, 3, 40);
+    }
+    for (uint32_t i = 0; i < sim->ask_count; i++) {
+        sim->asks[i].stepwise = draw_apart(sim, i, 13, 8) == 0;
+    }
+}
+
 /* ---- clients over time
  * ------------------------------------------------------------------------------------------- */
 
@@ -350,6 +368,7 @@ void sim_run_seed(uint64_t seed, bool print_trace, struct sim *sim)
     if (is_crowded(sim)) {
         draw_crowd(sim);
     }
+    draw_ahead(sim);
     sim_begin(sim);
     for (uint32_t i = 0; i < sim->group_count; i++) {
         sim_at(sim, sim_between(sim, 0, 20000), rise_group)->index = i;

@@ -330,6 +330,10 @@ static void arrive(struct sim *sim, struct sim_event *event)
         bool counts = is_awaited(sim, &message->event.step);
         for (uint32_t i = 0; i < message->row_count; i++) {
             message->rows[i].guesses = message->guesses[i];
+            message->rows[i].ahead = message->ahead[i];
+            for (uint32_t j = 0; j < message->rows[i].ahead_count; j++) {
+                message->ahead[i][j].guesses = message->ahead_guesses[i][j];
+            }
             struct sim_ask *ask = sim_ask_of(sim, message->rows[i].request);
             if (ask != NULL && counts) {
                 ask->numerics_class = message->classes[i];

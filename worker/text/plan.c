@@ -5,6 +5,8 @@
 
 #include "common/clock.h"
 #include "common/limits.h"
+#include "coordinator/engine/ahead.h"
+#include "worker/text/run_ahead.h"
 
 struct rmk_plan_job {
     Remask__Cluster__V1__CoordinatorMessage *owner;
@@ -14,10 +16,11 @@ struct rmk_plan_job {
     struct rmk_open *opens;     /* [plan->n_opens] */
     struct rmk_layout *layouts; /* of all opens, one after another */
     uint32_t layout_count;
-    struct rmk_row *rows;       /* [plan->n_rows] */
-    struct rmk_update *updates; /* of all rows */
-    struct rmk_read *reads;     /* answers of all rows */
-    bool *poisoned;             /* [plan->n_rows] */
+    struct rmk_row *rows;        /* [plan->n_rows] */
+    struct rmk_update *updates;  /* of all rows */
+    struct rmk_read *reads;      /* answers of all rows */
+    bool *poisoned;              /* [plan->n_rows] */
+    struct rmk_run_ahead *ahead; /* NULL: no leave */
     /* not ready, or refused */
     enum rmk_err err;
     struct rmk_why why;
@@ -28,6 +31,11 @@ struct rmk_plan_job {
     Remask__Cluster__V1__RowResult **row_result_pointers;
     int32_t *tokens;
     double *confidences;
+    /* of what was run ahead: [plan->n_rows][RMK_AHEAD_MAX] and all their reads */
+    Remask__Cluster__V1__ForwardResult *forwards;
+    Remask__Cluster__V1__ForwardResult **forward_pointers;
+    int32_t *ahead_tokens;
+    double *ahead_confidences;
 };
 
 /* ---- making: every number of the message is checked here once
@@ -177,6 +185,170 @@ static enum rmk_err convert_row(struct rmk_plan_job *job, const Remask__Cluster_
     return RMK_OK;
 }
 
+static bool convert_rule(Remask__Cluster__V1__CommitRule source, enum rmk_rule *out_rule)
+{
+    switch (source) {
+    case REMASK__CLUSTER__V1__COMMIT_RULE__RULE_QUOTA:
+        *out_rule = RMK_RULE_QUOTA;
+        return true;
+    case REMASK__CLUSTER__V1__COMMIT_RULE__RULE_THRESHOLD:
+        *out_rule = RMK_RULE_THRESHOLD;
+        return true;
+    case REMASK__CLUSTER__V1__COMMIT_RULE__RULE_FACTOR:
+        *out_rule = RMK_RULE_FACTOR;
+        return true;
+    case REMASK__CLUSTER__V1__COMMIT_RULE__RULE_HIERARCHICAL:
+        *out_rule = RMK_RULE_HIERARCHICAL;
+        return true;
+    case REMASK__CLUSTER__V1__COMMIT_RULE__RULE_LOCAL_LEAP:
+        *out_rule = RMK_RULE_LOCAL_LEAP;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool convert_cache(Remask__Cluster__V1__CachePolicy source, enum rmk_cache *out_cache)
+{
+    switch (source) {
+    case REMASK__CLUSTER__V1__CACHE_POLICY__CACHE_NONE:
+        *out_cache = RMK_CACHE_NONE;
+        return true;
+    case REMASK__CLUSTER__V1__CACHE_POLICY__CACHE_PROMPT:
+        *out_cache = RMK_CACHE_PROMPT;
+        return true;
+    case REMASK__CLUSTER__V1__CACHE_POLICY__CACHE_PREFIX:
+        *out_cache = RMK_CACHE_PREFIX;
+        return true;
+    case REMASK__CLUSTER__V1__CACHE_POLICY__CACHE_DUAL:
+        *out_cache = RMK_CACHE_DUAL;
+        return true;
+    case REMASK__CLUSTER__V1__CACHE_POLICY__CACHE_FEATURE:
+        *out_cache = RMK_CACHE_FEATURE;
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* A row's leave, with room for its stops. Numbers are checked where the canvas begins. */
+static enum rmk_err convert_ahead(const Remask__Cluster__V1__Row *row,
+                                  struct rmk_stop stops[RMK_STOP_COUNT_MAX],
+                                  struct rmk_ahead *target, struct rmk_why *why)
+{
+    const Remask__Cluster__V1__RunAhead *source = row->ahead;
+    enum rmk_rule rule;
+    enum rmk_cache cache;
+
+    if (source == NULL) {
+        return rmk_fail(why, RMK_EINVAL,
+                        "a row has no leave to run ahead, others of its plan have");
+    }
+    if (!convert_rule(source->rule, &rule) || !convert_cache(source->cache, &cache)) {
+        return rmk_fail(why, RMK_EUNSUPPORTED, "leave for rule %d and cache %d, unknown here",
+                        (int)source->rule, (int)source->cache);
+    }
+    if (source->n_stops > RMK_STOP_COUNT_MAX || source->n_ids > RMK_GEN_LENGTH_MAX ||
+        source->n_prompt_masks > RMK_PROMPT_MASKS_MAX) {
+        return rmk_fail(why, RMK_ELIMIT,
+                        "a row has leave with %zu stops, %zu ids and %zu mask tokens before them",
+                        source->n_stops, source->n_ids, source->n_prompt_masks);
+    }
+    *target = (struct rmk_ahead){
+        .prompt_rows = source->prompt_rows,
+        .total_rows = source->total_rows,
+        .gen_length = (uint32_t)source->n_ids,
+        .block_length = source->block_length,
+        .steps_per_block = source->steps_per_block,
+        .mask_id = source->mask_id,
+        .remasking = source->random_remasking ? RMK_REMASK_RANDOM : RMK_REMASK_LOW_CONFIDENCE,
+        .rule = {.rule = rule,
+                 .tau = source->tau,
+                 .factor = source->factor,
+                 .factor_compat = source->factor_compat,
+                 .tau_low = source->tau_low,
+                 .kappa = source->kappa,
+                 .reach = source->reach},
+        .cache = {.cache = cache,
+                  .refresh_interval = source->refresh_interval,
+                  .prompt_interval = source->prompt_interval,
+                  .gen_interval = source->gen_interval,
+                  .transfer_ratio = row->transfer_ratio},
+        .seed = row->seed,
+        .golden_noise = row->noise == REMASK__CLUSTER__V1__NOISE_KIND__SPLITMIX_REFERENCE,
+        .stops = stops,
+        .stop_count = (uint32_t)source->n_stops,
+        .forward = row->forward,
+        .based = source->based,
+        .base = source->base_forward,
+        .block = source->block,
+        .step = source->step,
+        .block_masks = source->block_masks,
+        .found = source->found,
+        .stop_position = source->stop_position,
+        .ids = source->ids,
+        .prompt_mask_count = (uint32_t)source->n_prompt_masks,
+    };
+    for (size_t i = 0; i < source->n_prompt_masks; i++) {
+        target->prompt_masks[i] = source->prompt_masks[i];
+    }
+    for (size_t i = 0; i < source->n_stops; i++) {
+        stops[i] = (struct rmk_stop){.ids = source->stops[i]->ids,
+                                     .count = (uint32_t)source->stops[i]->n_ids};
+    }
+    return RMK_OK;
+}
+
+/* The answers of what is run ahead: as many as there may be. */
+static enum rmk_err allocate_ahead(struct rmk_plan_job *job, struct rmk_why *why)
+{
+    const size_t forwards = job->plan->n_rows * RMK_AHEAD_MAX;
+
+    job->forwards = calloc(forwards, sizeof(*job->forwards));
+    job->forward_pointers = calloc(forwards, sizeof(*job->forward_pointers));
+    job->ahead_tokens = calloc(RMK_AHEAD_READS_MAX, sizeof(*job->ahead_tokens));
+    job->ahead_confidences = calloc(RMK_AHEAD_READS_MAX, sizeof(*job->ahead_confidences));
+    if (job->forwards == NULL || job->forward_pointers == NULL || job->ahead_tokens == NULL ||
+        job->ahead_confidences == NULL) {
+        return rmk_fail(why, RMK_ELIMIT, "no memory for what is run ahead");
+    }
+    return RMK_OK;
+}
+
+/* Leave for all rows, or for none. */
+static void convert_leave(struct rmk_plan_job *job)
+{
+    const Remask__Cluster__V1__StepPlan *plan = job->plan;
+    const uint32_t row_count = (uint32_t)plan->n_rows;
+    struct rmk_stop(*stops)[RMK_STOP_COUNT_MAX] = calloc(plan->n_rows, sizeof(*stops));
+    struct rmk_ahead *aheads = calloc(plan->n_rows, sizeof(*aheads));
+    uint32_t forwards = RMK_AHEAD_MAX;
+    uint64_t culprit = 0;
+    enum rmk_err err;
+
+    if (stops == NULL || aheads == NULL) {
+        err = rmk_fail(&job->why, RMK_ELIMIT, "no memory for the leave of %zu rows", plan->n_rows);
+        goto out;
+    }
+    for (uint32_t i = 0; i < row_count; i++) {
+        culprit = plan->rows[i]->request;
+        RMK_TRY(convert_ahead(plan->rows[i], stops[i], &aheads[i], &job->why));
+        if (plan->rows[i]->ahead->forwards < forwards) {
+            forwards = plan->rows[i]->ahead->forwards;
+        }
+    }
+    culprit = row_count == 1 ? culprit : 0;
+    RMK_TRY(rmk_run_ahead_create(job->rows, aheads, row_count, forwards, &job->ahead, &job->why));
+    RMK_TRY(allocate_ahead(job, &job->why));
+out:
+    free(stops);
+    free(aheads);
+    /* From a newer coordinator: it is content with one forward, too. */
+    if (err != RMK_OK && err != RMK_EUNSUPPORTED) {
+        (void)refuse(job, culprit, err);
+    }
+}
+
 static void convert(struct rmk_plan_job *job, const struct rmk_plan_limits *limits)
 {
     const Remask__Cluster__V1__StepPlan *plan = job->plan;
@@ -208,6 +380,13 @@ static void convert(struct rmk_plan_job *job, const struct rmk_plan_limits *limi
                      rmk_fail(&job->why, RMK_ELIMIT,
                               "the plan reads %llu positions, this group %u at once",
                               (unsigned long long)read_count, limits->reads_max));
+        return;
+    }
+    for (size_t i = 0; i < plan->n_rows; i++) {
+        if (plan->rows[i]->ahead != NULL) {
+            convert_leave(job);
+            return;
+        }
     }
 }
 
@@ -296,6 +475,11 @@ void rmk_plan_destroy(struct rmk_plan_job *job)
     free(job->row_result_pointers);
     free(job->tokens);
     free(job->confidences);
+    free(job->forwards);
+    free(job->forward_pointers);
+    free(job->ahead_tokens);
+    free(job->ahead_confidences);
+    rmk_run_ahead_destroy(job->ahead);
     free(job);
 }
 
@@ -383,6 +567,9 @@ static enum rmk_err run_rows(struct rmk_plan_job *job, struct rmk_runner *runner
         }
     }
     err = rmk_runner_run(runner, job->rows, (uint32_t)plan->n_rows, job->reads, job->poisoned, why);
+    if (err == RMK_OK && job->ahead != NULL) {
+        err = rmk_run_ahead_run(job->ahead, runner, job->reads, job->poisoned, why);
+    }
     if (err != RMK_OK) {
         job->culprit = plan->n_rows == 1 ? plan->rows[0]->request : 0;
     }
@@ -398,10 +585,39 @@ static void close_opened(struct rmk_plan_job *job, struct rmk_runner *runner)
     }
 }
 
+/* `read`: of those of all rows together. */
+static void answer_ahead(struct rmk_plan_job *job, size_t index, size_t *read)
+{
+    const uint32_t row = (uint32_t)index;
+    Remask__Cluster__V1__RowResult *out = &job->row_results[index];
+
+    out->n_ahead = rmk_run_ahead_count(job->ahead, row);
+    out->ahead = job->forward_pointers + index * RMK_AHEAD_MAX;
+    out->poisoned_ahead = rmk_run_ahead_poisoned(job->ahead, row);
+    for (uint32_t i = 0; i < out->n_ahead; i++) {
+        const struct rmk_run_ahead_forward done = rmk_run_ahead_at(job->ahead, row, i);
+        Remask__Cluster__V1__ForwardResult *forward = &job->forwards[index * RMK_AHEAD_MAX + i];
+
+        remask__cluster__v1__forward_result__init(forward);
+        forward->n_reads = done.count;
+        forward->reads = (uint32_t *)(uintptr_t)done.positions;
+        forward->n_tokens = done.count;
+        forward->tokens = job->ahead_tokens + *read;
+        forward->n_confidences = done.count;
+        forward->confidences = job->ahead_confidences + *read;
+        for (uint32_t k = 0; k < done.count; k++, ++*read) {
+            job->ahead_tokens[*read] = done.reads[k].token;
+            job->ahead_confidences[*read] = done.reads[k].confidence;
+        }
+        out->ahead[i] = forward;
+    }
+}
+
 static void answer_rows(struct rmk_plan_job *job)
 {
     const Remask__Cluster__V1__StepPlan *plan = job->plan;
     size_t read = 0;
+    size_t ahead_read = 0;
 
     for (size_t i = 0; i < plan->n_rows; i++) {
         Remask__Cluster__V1__RowResult *row = &job->row_results[i];
@@ -415,6 +631,9 @@ static void answer_rows(struct rmk_plan_job *job)
         for (size_t k = 0; k < plan->rows[i]->n_reads; k++, read++) {
             job->tokens[read] = job->reads[read].token;
             job->confidences[read] = job->reads[read].confidence;
+        }
+        if (job->ahead != NULL) {
+            answer_ahead(job, i, &ahead_read);
         }
         job->row_result_pointers[i] = row;
     }

@@ -576,6 +576,7 @@ static void fill_hello(struct serve *serve)
     hello->cost_window_row_ns = serve->cost.window_row_ns;
     hello->cost_round_ns = serve->cost.round_ns;
     hello->feature_rows_max = serve->limits.feature_rows_max;
+    hello->ahead_max = RMK_AHEAD_MAX;
 }
 
 static enum rmk_err start(struct serve *serve, struct rmk_why *why)

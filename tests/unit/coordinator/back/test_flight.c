@@ -12,6 +12,7 @@
 #include "coordinator/back/back.h"
 #include "coordinator/back/flight.h"
 #include "coordinator/back/plan.h"
+#include "coordinator/engine/canvas.h"
 #include "coordinator/front/intake.h"
 
 enum { PROMPT_ROWS = 12, VOCAB = 100 };
@@ -210,6 +211,81 @@ static void an_open_says_what_has_to_be_kept(void **state)
     protobuf_c_message_free_unpacked(&message->base, NULL);
 }
 
+static void leave_says_where_the_canvas_stands(void **state)
+{
+    static const int32_t stop_ids[] = {7, 8};
+    static const struct rmk_stop stops[] = {{stop_ids, 2}};
+    static const uint32_t prompt_masks[] = {4, 6};
+    static struct rmk_canvas canvas;
+    const struct rmk_submit submit = {
+        .prompt_rows = PROMPT_ROWS,
+        .prompt_masks = prompt_masks,
+        .prompt_mask_count = 2,
+        .mask_id = 99,
+        .gen_length = 8,
+        .block_length = 4,
+        .steps = 6,
+        .remasking = RMK_REMASK_RANDOM,
+        .stops = stops,
+        .stop_count = 1,
+        .suffix = suffix,
+        .suffix_count = 1,
+        .rule = {RMK_RULE_LOCAL_LEAP, 0.1, 2, true, 0.3, 0.4, 5},
+        .cache = {.cache = RMK_CACHE_DUAL, .refresh_interval = 6},
+    };
+    struct rmk_guess guesses[RMK_READS_MAX];
+
+    (void)state;
+    rmk_canvas_init(&canvas, &submit);
+    assert_true(rmk_canvas_next(&canvas));
+    for (uint32_t i = 0; i < canvas.read_count; i++) {
+        guesses[i] = (struct rmk_guess){
+            .position = (int32_t)canvas.reads[i] - PROMPT_ROWS, .token = 3, .confidence = 0.01};
+    }
+    (void)rmk_canvas_commit(&canvas, guesses, canvas.read_count);
+    assert_true(rmk_canvas_next(&canvas));
+    row.canvas = &canvas;
+    Remask__Cluster__V1__CoordinatorMessage *message = pack_and_unpack();
+    assert_null(message->step_plan->rows[0]->ahead);
+    protobuf_c_message_free_unpacked(&message->base, NULL);
+
+    row.ahead = 5;
+    message = pack_and_unpack();
+    const Remask__Cluster__V1__RunAhead *read = message->step_plan->rows[0]->ahead;
+    assert_non_null(read);
+    assert_int_equal(read->forwards, 5);
+    assert_int_equal(read->prompt_rows, PROMPT_ROWS);
+    assert_int_equal(read->total_rows, PROMPT_ROWS + 9);
+    assert_int_equal(read->block_length, 4);
+    assert_int_equal(read->steps_per_block, 3);
+    assert_int_equal(read->mask_id, 99);
+    assert_true(read->random_remasking);
+    assert_int_equal(read->rule, REMASK__CLUSTER__V1__COMMIT_RULE__RULE_LOCAL_LEAP);
+    assert_true(read->tau == 0.1);
+    assert_true(read->factor == 2);
+    assert_true(read->factor_compat);
+    assert_true(read->tau_low == 0.3);
+    assert_true(read->kappa == 0.4);
+    assert_int_equal(read->reach, 5);
+    assert_int_equal(read->cache, REMASK__CLUSTER__V1__CACHE_POLICY__CACHE_DUAL);
+    assert_int_equal(read->refresh_interval, 6);
+    assert_int_equal(read->n_stops, 1);
+    assert_int_equal(read->stops[0]->n_ids, 2);
+    assert_int_equal(read->stops[0]->ids[1], 8);
+    assert_true(read->based);
+    assert_int_equal(read->base_forward, 0);
+    assert_int_equal(read->block, 0);
+    assert_int_equal(read->step, 1);
+    assert_int_equal(read->block_masks, 4);
+    assert_false(read->found);
+    assert_int_equal(read->stop_position, 8);
+    assert_int_equal(read->n_ids, 8);
+    assert_memory_equal(read->ids, canvas.ids, 8 * sizeof(int32_t));
+    assert_int_equal(read->n_prompt_masks, __builtin_popcountll(canvas.prompt_open));
+    assert_true(canvas.log_count > 0);
+    protobuf_c_message_free_unpacked(&message->base, NULL);
+}
+
 /* A row that only rebuilds a cache reads nothing. */
 static void a_row_without_reads_is_answered_without_guesses(void **state)
 {
@@ -371,6 +447,104 @@ static void answers_to_something_else_are_refused_in_words(void **state)
     rmk_arena_deinit(&scratch);
 }
 
+/* A row's answer with one forward run ahead, which read two positions. */
+struct ahead_answer {
+    struct answer answer;
+    Remask__Cluster__V1__ForwardResult forward;
+    Remask__Cluster__V1__ForwardResult *forwards[2];
+    uint32_t reads[2];
+    int32_t tokens[2];
+    double confidences[2];
+};
+
+static void ahead_init(struct ahead_answer *ahead)
+{
+    answer_init(&ahead->answer);
+    remask__cluster__v1__forward_result__init(&ahead->forward);
+    for (uint32_t i = 0; i < 2; i++) {
+        ahead->reads[i] = PROMPT_ROWS + 3 * i;
+        ahead->tokens[i] = 20 + (int32_t)i;
+        ahead->confidences[i] = 0.5;
+        ahead->forwards[i] = &ahead->forward;
+    }
+    ahead->forward.n_reads = 2;
+    ahead->forward.reads = ahead->reads;
+    ahead->forward.n_tokens = 2;
+    ahead->forward.tokens = ahead->tokens;
+    ahead->forward.n_confidences = 2;
+    ahead->forward.confidences = ahead->confidences;
+    ahead->answer.row.n_ahead = 1;
+    ahead->answer.row.ahead = ahead->forwards;
+}
+
+static void what_was_run_ahead_comes_after_what_was_asked(void **state)
+{
+    struct rmk_flight flight = {0};
+    struct rmk_arena scratch = {0};
+    struct rmk_row_result *rows = NULL;
+    struct ahead_answer ahead;
+
+    (void)state;
+    row.ahead = 2;
+    rmk_flight_begin(&flight, &plan, intakes, 1, 0);
+    ahead_init(&ahead);
+    ahead.answer.row.poisoned_ahead = true;
+    assert_int_equal(rmk_flight_read(&flight, &ahead.answer.result, VOCAB, &scratch, &rows, NULL),
+                     RMK_OK);
+    assert_int_equal(rows[0].guess_count, 3);
+    assert_int_equal(rows[0].ahead_count, 1);
+    assert_int_equal(rows[0].ahead[0].guess_count, 2);
+    assert_int_equal(rows[0].ahead[0].guesses[1].position, 3);
+    assert_int_equal(rows[0].ahead[0].guesses[1].token, 21);
+    assert_true(rows[0].poisoned_ahead);
+    rmk_flight_deinit(&flight);
+    rmk_arena_deinit(&scratch);
+}
+
+static void expect_ahead_refused(struct rmk_flight *flight, struct ahead_answer *ahead,
+                                 const char *part)
+{
+    struct rmk_arena scratch = {0};
+    struct rmk_row_result *rows = NULL;
+    struct rmk_why why = {0};
+
+    assert_int_equal(rmk_flight_read(flight, &ahead->answer.result, VOCAB, &scratch, &rows, &why),
+                     RMK_EINVAL);
+    if (strstr(why.text, part) == NULL) {
+        fail_msg("\"%s\" lacks \"%s\"", why.text, part);
+    }
+    rmk_arena_deinit(&scratch);
+}
+
+static void forwards_that_nobody_gave_leave_for_are_refused(void **state)
+{
+    struct rmk_flight flight = {0};
+    struct ahead_answer ahead;
+
+    (void)state;
+    rmk_flight_begin(&flight, &plan, intakes, 1, 0); /* no leave at all */
+    ahead_init(&ahead);
+    expect_ahead_refused(&flight, &ahead, "1 forwards run ahead");
+
+    row.ahead = 2;
+    rmk_flight_begin(&flight, &plan, intakes, 1, 0);
+    ahead.answer.row.n_ahead = 2;
+    expect_ahead_refused(&flight, &ahead, "2 forwards run ahead, of 2 in all");
+
+    ahead_init(&ahead);
+    ahead.forward.n_tokens = 1;
+    expect_ahead_refused(&flight, &ahead, "1 tokens and 2 confidences for 2 positions");
+
+    ahead_init(&ahead);
+    ahead.tokens[1] = VOCAB;
+    expect_ahead_refused(&flight, &ahead, "token 100");
+
+    ahead_init(&ahead);
+    ahead.reads[1] = UINT32_MAX;
+    expect_ahead_refused(&flight, &ahead, "about row 4294967295");
+    rmk_flight_deinit(&flight);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -382,6 +556,9 @@ int main(void)
         cmocka_unit_test_setup(a_right_answer_becomes_guesses_relative_to_the_prompts_end, setup),
         cmocka_unit_test_setup(a_poisoned_row_is_passed_on_unread, setup),
         cmocka_unit_test_setup(answers_to_something_else_are_refused_in_words, setup),
+        cmocka_unit_test_setup(leave_says_where_the_canvas_stands, setup),
+        cmocka_unit_test_setup(what_was_run_ahead_comes_after_what_was_asked, setup),
+        cmocka_unit_test_setup(forwards_that_nobody_gave_leave_for_are_refused, setup),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include "coordinator/engine/engine.h"
+
 enum {
     MASK = 99,
     PROMPT = 10,

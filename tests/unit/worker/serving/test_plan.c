@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "common/limits.h"
 #include "tests/support/dummy_model.h"
 #include "worker/text/plan.h"
 
@@ -107,6 +108,27 @@ static void keep_or_go_on(Remask__Cluster__V1__CoordinatorMessage *message, bool
     }
 }
 
+/* Leave for the plan's row to go on to its end: two blocks of two positions, one a forward. */
+static Remask__Cluster__V1__RunAhead *lead(Remask__Cluster__V1__CoordinatorMessage *message)
+{
+    Remask__Cluster__V1__RunAhead *ahead = malloc(sizeof(*ahead));
+
+    assert_non_null(ahead);
+    remask__cluster__v1__run_ahead__init(ahead);
+    ahead->forwards = RMK_AHEAD_MAX;
+    ahead->prompt_rows = PROMPT;
+    ahead->total_rows = PROMPT + GEN;
+    ahead->block_length = 2;
+    ahead->steps_per_block = 2;
+    ahead->mask_id = 50;
+    ahead->block_masks = 2;
+    ahead->stop_position = GEN;
+    ahead->n_ids = GEN;
+    ahead->ids = (int32_t *)numbers((const uint32_t[]){50, 50, 50, 50}, GEN);
+    message->step_plan->rows[0]->ahead = ahead;
+    return ahead;
+}
+
 /* ---- two ranks
  * ------------------------------------------------------------------------------------------------------------
  */
@@ -117,6 +139,8 @@ struct rank {
     uint64_t hash;
     bool features;     /* the plan wants them */
     bool has_features; /* rank 0 has them */
+    bool leads;        /* the plan's row has leave */
+    bool newer;        /* for a rule that is not known here */
     bool windows;      /* the first plan keeps, the others are windows of the same request */
     unsigned plans;    /* how often to run it */
     /* what came of the last */
@@ -126,6 +150,10 @@ struct rank {
     uint64_t culprit;
     size_t row_count;
     int32_t token;
+    size_t ahead_count;
+    size_t ahead_reads[RMK_AHEAD_MAX];
+    uint32_t ahead_first[RMK_AHEAD_MAX]; /* the first position that each read */
+    bool ahead_whole;                    /* each has as many tokens and confidences as reads */
     struct rmk_comm_id *id;
 };
 
@@ -139,6 +167,23 @@ static float *take(void *context, uint64_t request, uint32_t item, uint32_t rows
     return calloc(FEATURE_ROWS * 40, sizeof(float));
 }
 
+static void keep_ahead(struct rank *rank, const Remask__Cluster__V1__RowResult *row)
+{
+    rank->ahead_count = row->n_ahead;
+    rank->ahead_whole = true;
+    for (size_t i = 0; i < row->n_ahead && i < RMK_AHEAD_MAX; i++) {
+        const Remask__Cluster__V1__ForwardResult *forward = row->ahead[i];
+        rank->ahead_reads[i] = forward->n_reads;
+        rank->ahead_first[i] = forward->n_reads > 0 ? forward->reads[0] : 0;
+        rank->ahead_whole &=
+            forward->n_tokens == forward->n_reads && forward->n_confidences == forward->n_reads;
+        for (size_t k = 0; k < forward->n_tokens && k < forward->n_confidences; k++) {
+            rank->ahead_whole &= forward->tokens[k] >= 0 && forward->tokens[k] < 51 &&
+                                 forward->confidences[k] > 0 && forward->confidences[k] <= 1;
+        }
+    }
+}
+
 /* No asserts here: cmocka's belong to the main thread. */
 static void run_plans(struct rank *rank, struct rmk_runner *runner, struct rmk_comm *comm)
 {
@@ -149,6 +194,10 @@ static void run_plans(struct rank *rank, struct rmk_runner *runner, struct rmk_c
         message->step_plan->closes = numbers((const uint32_t[]){0}, 1);
         if (rank->windows) {
             keep_or_go_on(message, i == 0);
+        }
+        if (rank->leads) {
+            Remask__Cluster__V1__RunAhead *ahead = lead(message);
+            ahead->rule = rank->newer ? (Remask__Cluster__V1__CommitRule)77 : ahead->rule;
         }
         rank->err = rmk_plan_create(message, rank->hash, &limits, &job, &rank->why);
         if (rank->err != RMK_OK) {
@@ -164,6 +213,9 @@ static void run_plans(struct rank *rank, struct rmk_runner *runner, struct rmk_c
             rank->culprit = result->culprit;
             rank->row_count = result->n_rows;
             rank->token = result->n_rows > 0 ? result->rows[0]->tokens[0] : -1;
+            if (result->n_rows > 0) {
+                keep_ahead(rank, result->rows[0]);
+            }
         }
         rmk_plan_destroy(job);
         if (rank->err != RMK_OK) {
@@ -294,6 +346,30 @@ static void a_window_goes_on_from_what_the_first_plan_kept(void **state)
     assert_int_equal(ranks[0].token, full[0].token); /* nothing was committed in between */
 }
 
+static void a_row_with_leave_is_gone_on_with_to_its_end(void **state)
+{
+    struct rank plain[RANKS] = {{.hash = 9}, {.hash = 9}};
+    /* Twice: both ranks must have stopped at the same forward. */
+    struct rank ranks[RANKS] = {{.hash = 9, .leads = true, .plans = 2},
+                                {.hash = 9, .leads = true, .plans = 2}};
+
+    (void)state;
+    run_ranks(plain);
+    run_ranks(ranks);
+    assert_int_equal(plain[0].ahead_count, 0);
+    assert_int_equal(ranks[0].result_error, RMK_OK);
+    assert_int_equal(ranks[1].result_error, RMK_OK);
+    assert_int_equal(ranks[0].token, plain[0].token);
+    assert_int_equal(ranks[0].ahead_count, 3);
+    assert_int_equal(ranks[0].ahead_reads[0], 1);
+    assert_in_range(ranks[0].ahead_first[0], PROMPT, PROMPT + 1);
+    assert_int_equal(ranks[0].ahead_reads[1], 2);
+    assert_int_equal(ranks[0].ahead_first[1], PROMPT + 2);
+    assert_int_equal(ranks[0].ahead_reads[2], 1);
+    assert_true(ranks[0].ahead_whole);
+    assert_int_equal(ranks[1].row_count, 0);
+}
+
 /* What is wrong in a plan's numbers is found when it is made, and refused when it is run. */
 static void expect_refused(Remask__Cluster__V1__CoordinatorMessage *message, const char *sentence)
 {
@@ -326,7 +402,9 @@ static void expect_refused(Remask__Cluster__V1__CoordinatorMessage *message, con
     assert_int_equal(rmk_plan_run(job, runner, comm, &why), RMK_OK);
     const Remask__Cluster__V1__StepResult *result = rmk_plan_result(job);
     assert_int_not_equal(result->error, RMK_OK);
-    assert_non_null(strstr(result->why, sentence));
+    if (strstr(result->why, sentence) == NULL) {
+        fail_msg("\"%s\" lacks \"%s\"", result->why, sentence);
+    }
     rmk_plan_destroy(job);
     rmk_runner_destroy(runner);
     rmk_comm_destroy(comm);
@@ -393,6 +471,39 @@ static void numbers_outside_the_group_are_refused_with_a_sentence(void **state)
     expect_refused(message, "was not opened to keep");
 }
 
+static void leave_for_a_rule_of_the_future_is_not_used(void **state)
+{
+    struct rank ranks[RANKS] = {{.hash = 9, .leads = true, .newer = true},
+                                {.hash = 9, .leads = true, .newer = true}};
+
+    (void)state;
+    run_ranks(ranks);
+    assert_int_equal(ranks[0].result_error, RMK_OK);
+    assert_int_equal(ranks[0].row_count, 1);
+    assert_int_equal(ranks[0].ahead_count, 0);
+}
+
+static void a_leave_that_makes_no_sense_is_refused_with_a_sentence(void **state)
+{
+    Remask__Cluster__V1__CoordinatorMessage *message = make_plan(false);
+
+    (void)state;
+    lead(message)->forwards = 1;
+    expect_refused(message, "leave for 1 forwards");
+
+    message = make_plan(false);
+    lead(message)->block_length = 3;
+    expect_refused(message, "in blocks of 3");
+
+    message = make_plan(false);
+    lead(message)->block = 1;
+    expect_refused(message, "does not ask for this row");
+
+    message = make_plan(false);
+    lead(message)->ids[0] = 4; /* committed already, but to be read */
+    expect_refused(message, "does not ask for this row");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -401,6 +512,9 @@ int main(void)
         cmocka_unit_test(different_plans_end_the_epoch_on_every_rank),
         cmocka_unit_test(a_window_goes_on_from_what_the_first_plan_kept),
         cmocka_unit_test(numbers_outside_the_group_are_refused_with_a_sentence),
+        cmocka_unit_test(a_row_with_leave_is_gone_on_with_to_its_end),
+        cmocka_unit_test(leave_for_a_rule_of_the_future_is_not_used),
+        cmocka_unit_test(a_leave_that_makes_no_sense_is_refused_with_a_sentence),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,38 @@
+#include "coordinator/engine/leave.h"
+
+#include "coordinator/engine/policy.h"
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+uint32_t rmk_leave_forwards(const struct rmk_group *group, struct rmk_request *const *riders,
+                            uint32_t rider_count, uint32_t most)
+{
+    uint32_t forwards = (uint32_t)least(least(most, group->ahead_max), RMK_AHEAD_MAX);
+    uint64_t slowest_us = 0;
+    uint64_t reads = 0;
+
+    if (group->held != rider_count) {
+        return 1; /* who holds a slot and does not ride waits for his features, or his client */
+    }
+    for (uint32_t i = 0; i < rider_count; i++) {
+        const struct rmk_request *request = riders[i];
+        if (request->stepwise || request->forward_us == 0 || rmk_request_ride(request).replay) {
+            return 1;
+        }
+        reads += request->reads_most;
+        slowest_us = request->forward_us > slowest_us ? request->forward_us : slowest_us;
+    }
+    if (group->reads_max > 0 && reads > group->reads_max) {
+        return 1; /* a later forward may read more than the first */
+    }
+    /* The first forward would be run anyway. */
+    while (forwards > 1 &&
+           (least(slowest_us, RMK_POLICY_AHEAD_US) * (forwards - 1) >= RMK_POLICY_AHEAD_US ||
+            forwards * reads > RMK_AHEAD_READS_MAX)) {
+        forwards--;
+    }
+    return forwards > 1 ? forwards : 1;
+}
