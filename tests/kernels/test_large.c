@@ -12,7 +12,7 @@
 
 #include "harness.h"
 #include "kernels/convert.h"
-#include "kernels/dummy.h"
+#include "model/dummy.h"
 
 static struct {
     uint32_t rows; /* of all requests in one step */
@@ -107,7 +107,7 @@ static struct rmk_linear *dummy_linear(struct pair *pair, uint64_t seed, uint32_
 
 static double weight(uint64_t seed, uint64_t row, uint32_t columns, uint64_t column)
 {
-    return (double)rmk_dummy_value(seed, row * columns + column);
+    return (double)rmk_dummy_f32(seed, row * columns + column);
 }
 
 /* Row `i` of a step is row `id_of(i)` of the table. */
