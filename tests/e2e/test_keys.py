@@ -2,13 +2,14 @@
 
 import os
 import signal
+import subprocess
 
 import grpc
 import pytest
 
 import api
 from api import pb
-from cluster import Cluster, run_remask, wait_until
+from cluster import BIN, DEMO, ROOT, Cluster, run_remask, wait_until
 
 KEY_A = "the-key-of-team-a-0123456789"
 KEY_B = "the-key-of-team-b-0123456789"
@@ -133,3 +134,37 @@ def test_a_hangup_reads_the_keys_again(keyed):
     with api.Client(keyed.endpoint, KEY_C) as client:
         assert client.status().state == "ready"
     assert keyed.processes()["coordinator"] == coordinator
+
+
+def coordinator(*flags):
+    """One that listens on every address, by itself."""
+    return subprocess.Popen(
+        [BIN / "remask-coordinator", "--model", DEMO, "--listen", "0.0.0.0:0", "--cluster-listen", "127.0.0.1:0",
+         "--metrics-listen", "127.0.0.1:0", *flags], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+def test_beyond_this_machine_keys_are_enough_and_nothing_is_not(tmp_path):
+    process = coordinator()
+    _, text = process.communicate(timeout=60)
+    assert process.returncode != 0 and "0.0.0.0:0 is beyond this machine" in text
+
+    path = tmp_path / "api-keys"
+    write_keys(path, f"{KEY_A} team-a\n")
+    ready = tmp_path / "ready"
+    process = coordinator("--api-keys", path, "--ready-file", ready)
+    try:
+        wait_until(ready.exists, "the coordinator", 60)
+    finally:
+        process.terminate()
+        _, text = process.communicate(timeout=60)
+    assert process.returncode == 0 and "API keys travel in plain text" in text
+
+
+def test_a_file_of_keys_that_everybody_may_read_is_refused(tmp_path):
+    path = tmp_path / "api-keys"
+    write_keys(path, f"{KEY_A} team-a\n")
+    path.chmod(0o644)
+    process = coordinator("--api-keys", path)
+    _, text = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert f"--api-keys: {path}: everybody on this machine may read or change it" in text
