@@ -98,6 +98,7 @@ void sim_group_die(struct sim *sim, uint32_t index, bool told)
     struct sim_group *group = &sim->groups[index];
 
     group->alive = false;
+    sim_count(sim, SIM_GROUP_LOSSES);
     if (told) {
         /* Not in order with what the group sent before: the loss may be seen first, or last of all.
          */
@@ -316,6 +317,7 @@ static void answer_row(struct sim *sim, struct sim_group *group, const struct pl
     }
     message->classes[message->row_count++] = group->numerics_class;
     if (sim_fault(sim, sim->chaos.garble_per_mille)) {
+        sim_count(sim, SIM_ROWS_GARBLED);
         switch (row->read_count == 0 ? 0 : sim_below(sim, 4)) {
         case 0:
             message->row_count--; /* the row is missing */
@@ -348,6 +350,7 @@ static void refuse_plan(struct sim *sim, struct sim_group *group, const struct p
     if (culprit >= 0) {
         message->event.step.culprit = plan->rows[culprit].request;
     }
+    sim_count(sim, SIM_PLANS_FAILED);
     (void)snprintf(message->why, sizeof(message->why), "the plan did not run: %s",
                    rmk_err_name(err));
     sim_send(sim, message, sim_between(sim, 0, sim->compute_us_max), &group->up_us);
@@ -373,11 +376,39 @@ static bool fail_plan(struct sim *sim, struct sim_group *group, const struct pla
     return false;
 }
 
+static void count_plan(struct sim *sim, const struct plan *plan)
+{
+    static const enum sim_stat kinds[] = {[RMK_PLAN_FULL] = SIM_ROWS_FULL,
+                                          [RMK_PLAN_WINDOW] = SIM_ROWS_WINDOW,
+                                          [RMK_PLAN_FEATURE] = SIM_ROWS_FEATURE};
+    uint32_t full = 0;
+
+    sim_count(sim, SIM_PLANS);
+    for (uint32_t i = 0; i < plan->plan.row_count; i++) {
+        struct sim_ask *ask = sim_ask_of(sim, plan->rows[i].request);
+        full += plan->rows[i].kind == RMK_PLAN_FULL;
+        sim_count(sim, kinds[plan->rows[i].kind]);
+        if (plan->rows[i].read_count == 0) {
+            sim_count(sim, SIM_ROWS_REPLAY);
+        }
+        if (ask != NULL) {
+            ask->groups |= 1U << plan->plan.group;
+        }
+    }
+    if (plan->plan.row_count > 1) {
+        sim_count(sim, SIM_PLANS_SHARED);
+    }
+    if (full > 0 && full < plan->plan.row_count) {
+        sim_count(sim, SIM_PLANS_MIXED);
+    }
+}
+
 static void run_plan(struct sim *sim, struct sim_group *group, struct plan *plan)
 {
     struct sim_message *message;
 
     verify_plan(sim, group, plan);
+    count_plan(sim, plan);
     group->sequence = plan->plan.sequence;
     if (group->stall_next) {
         group->stall_next = false;
@@ -444,6 +475,14 @@ static struct sim_staged *find_pull(struct sim_group *group, uint64_t number)
     return NULL;
 }
 
+/* Features that are not what the vision worker's checksum says. */
+static bool is_garbled(const struct sim *sim, const struct pull *pull)
+{
+    return !sim_is_healing(sim) &&
+           sim_mix(sim_mix(sim->seed, UINT64_C(0x67617262)), pull->number) % 1000 <
+               sim->chaos.fetch_garble_per_mille;
+}
+
 static void pull_ends(struct sim *sim, struct sim_event *event)
 {
     const struct pull *pull = event->payload;
@@ -462,6 +501,9 @@ static void pull_ends(struct sim *sim, struct sim_event *event)
         err = RMK_EUNAVAILABLE;
     } else if (!sim_vision_has(sim, pull->vision, pull->vision_epoch, staged->key)) {
         err = RMK_ENOTFOUND;
+    } else if (is_garbled(sim, pull)) {
+        err = RMK_ECORRUPT;
+        sim_count(sim, SIM_PULLS_GARBLED);
     }
     struct sim_message *message =
         sim_message(err == RMK_OK ? RMK_EVENT_FEATURES_RESIDENT : RMK_EVENT_FEATURES_FAILED);
@@ -625,6 +667,7 @@ void sim_group_act(struct sim *sim, const struct rmk_action *action)
     }
     if (action->kind == RMK_ACTION_DISSOLVE) {
         struct sim_event *event = sim_at(sim, sim->now_us + sim_link_delay(sim), dissolve);
+        sim_count(sim, SIM_DISSOLVED);
         event->index = action->place.group;
         event->number = action->place.epoch;
         return;
