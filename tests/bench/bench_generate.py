@@ -139,7 +139,8 @@ def compare(ours, theirs, dtype, rounds, quick):
     return [{"part": name, "dtype": dtype, "steps": SETTINGS[name]["steps"], "rows": before["rows"],
              "ours_seconds": round(statistics.median(seconds[name]), 2),
              "torch_seconds": round(statistics.median(baseline[name]), 1),
-             "torch_forwards_measured": before["forwards"], "ratio": round(statistics.median(ratios[name]), 2),
+             "torch_forwards_measured": before["forwards"],
+             "torch_seconds_in_model": round(TOKENS * before["seconds_in_model"], 1), "ratio": round(statistics.median(ratios[name]), 2),
              "ratio_min": round(min(ratios[name]), 2), "ratio_max": round(max(ratios[name]), 2),
              "rounds": len(ratios[name]), "wanted": WANTED[name], "torch": before["torch"]} for name in SETTINGS]
 
