@@ -396,11 +396,11 @@ static int vision_main(int argc, char **argv)
         {.name = "tile-batch",
          .kind = RMK_CONFIG_UINT,
          .target = &tile_batch,
-         .fallback = "4",
-         .min = 1,
+         .fallback = "0",
          .max = 64,
          .argument = "N",
-         .help = "tiles through the tower at once"},
+         .help = "tiles through the tower at once, of several pictures where they are small; 0: 4, "
+                 "on a GPU 16"},
         {.name = "parallel",
          .kind = RMK_CONFIG_UINT,
          .target = &parallel,
@@ -448,6 +448,9 @@ static int vision_main(int argc, char **argv)
     options.listen = listen;
     options.advertise = advertise;
     options.host.device = device_options(&shared, 0, 1);
+    if (tile_batch == 0) {
+        tile_batch = strcmp(options.host.device.backend, "cuda") == 0 ? 16 : 4;
+    }
     options.tile_batch = (uint32_t)tile_batch;
     options.parallel_max = (uint32_t)parallel;
     options.cache_bytes_max = cache;
