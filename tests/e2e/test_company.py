@@ -82,7 +82,9 @@ def is_whole(client):
 
 def test_alone_and_among_64_neighbours_and_through_a_killed_rank():
     asked = requests()
-    with Cluster(groups=2, ranks=2, visions=1) as cluster, api.Client(cluster.endpoint) as client:
+    # Many abreast, with room for the features of only a few: pulls have to wait for each other.
+    flags = ["--text-flag=--slots=16", "--text-flag=--rows-max=512", "--text-flag=--staging-bytes=700KiB"]
+    with Cluster(groups=2, ranks=2, visions=1, flags=flags) as cluster, api.Client(cluster.endpoint) as client:
         alone = [client.once(request) for request in asked]
         assert sum(result.usage.forwards for result in alone) > 10 * COUNT
         for turn in range(ORDERS):
