@@ -586,6 +586,7 @@ void rmk_rounds_group_due(struct rmk_engine *engine, uint32_t index)
 {
     struct rmk_group *group = &engine->fleet.groups[index];
     struct rmk_action *action = rmk_engine_act(engine, RMK_ACTION_DISSOLVE);
+    struct rmk_why why = {0};
 
     rmk_assert(group->in_flight);
     action->place.group = index;
@@ -593,5 +594,7 @@ void rmk_rounds_group_due(struct rmk_engine *engine, uint32_t index)
     RMK_TRACE(engine, "dissolve group=%u epoch=%llu sequence=%llu", index,
               (unsigned long long)group->epoch, (unsigned long long)group->sequence);
     /* For us the epoch ends here; GROUP_DOWN will be late. */
-    lose_group(engine, index, "the text group did not answer in time");
+    (void)rmk_fail(&why, RMK_EUNAVAILABLE, "the text group did not answer a plan within %llu ms",
+                   (unsigned long long)(engine->limits.plan_timeout_us / 1000));
+    lose_group(engine, index, why.text);
 }

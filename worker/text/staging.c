@@ -13,13 +13,13 @@
 #include "common/rpc/pack.h"
 #include "remask/cluster/v1/cluster.pb-c.h"
 
-enum { PULL_TIMEOUT_MS = 60000 };
+enum { PULL_TIMEOUT_MS = 60000, ADDRESS_BYTES = 256 };
 
 /* One TCP connection per vision worker, kept while it works. */
 struct source {
     struct rmk_list link;
     struct rmk_rpc_channel *channel;
-    char address[256];
+    char address[ADDRESS_BYTES];
 };
 
 struct entry {
@@ -27,7 +27,9 @@ struct entry {
         link; /* in staging->entries, or in no list once forgotten with its pull under way */
     struct rmk_staging *staging; /* NULL once forgotten */
     struct rmk_staging_item item;
-    struct rmk_rpc_call *call; /* NULL: resident */
+    char address[ADDRESS_BYTES];
+    bool waiting;              /* for room; its bytes do not count yet */
+    struct rmk_rpc_call *call; /* NULL: waiting, or resident */
     struct source *source;
     float *rows;
     uint64_t bytes;
@@ -81,7 +83,7 @@ static void free_entry(struct entry *entry)
 /* Out of the table; a pull under way is cancelled and frees the entry when it has ended. */
 static void drop(struct entry *entry)
 {
-    entry->staging->bytes -= entry->bytes;
+    entry->staging->bytes -= entry->waiting ? 0 : entry->bytes;
     rmk_list_remove(&entry->link);
     entry->staging = NULL;
     if (entry->call != NULL) {
@@ -120,9 +122,8 @@ static struct source *source_of(struct rmk_staging *staging, const char *address
         }
     }
     struct source *source = calloc(1, sizeof(*source));
-    if (source == NULL || strlen(address) >= sizeof(source->address)) {
-        (void)rmk_fail(why, RMK_EINVAL, "the vision worker's address is too long");
-        free(source);
+    if (source == NULL) {
+        (void)rmk_fail(why, RMK_EUNAVAILABLE, "no memory for a connection to a vision worker");
         return NULL;
     }
     memcpy(source->address, address, strlen(address) + 1);
@@ -134,6 +135,8 @@ static struct source *source_of(struct rmk_staging *staging, const char *address
     rmk_list_append(&staging->sources, &source->link);
     return source;
 }
+
+static void pull_waiting(struct rmk_staging *staging);
 
 /* A failed connection would be retried with growing pauses; a new channel starts afresh. */
 static void forget_source(struct rmk_staging *staging, struct source *source)
@@ -235,58 +238,113 @@ static void on_done(struct rmk_rpc_call *call, int status, const char *message, 
     const struct rmk_why why = entry->why;
     drop(entry);
     staging->events.on_failed(staging->context, &item, err, why.text);
+    pull_waiting(staging);
 }
 
-static enum rmk_err begin(struct rmk_staging *staging, const struct rmk_staging_item *item,
-                          const char *address, struct rmk_why *why)
+/* There is room for it. */
+static enum rmk_err pull(struct rmk_staging *staging, struct entry *entry, struct rmk_why *why)
 {
     static const struct rmk_rpc_events events = {.on_message = on_message, .on_done = on_done};
-    Remask__Cluster__V1__PullRequest pull = REMASK__CLUSTER__V1__PULL_REQUEST__INIT;
-    const uint64_t bytes = (uint64_t)item->rows * item->width * sizeof(float);
-    struct entry *entry = NULL;
-    enum rmk_err err;
+    Remask__Cluster__V1__PullRequest request = REMASK__CLUSTER__V1__PULL_REQUEST__INIT;
 
+    entry->rows = malloc(entry->bytes);
+    if (entry->rows == NULL) {
+        return rmk_fail(why, RMK_EUNAVAILABLE, "no memory for staged features");
+    }
+    entry->source = source_of(staging, entry->address, why);
+    if (entry->source == NULL) {
+        return RMK_EUNAVAILABLE;
+    }
+    entry->waiting = false;
+    entry->begun_us = rmk_clock_us();
+    staging->bytes += entry->bytes;
+    request.key.data = entry->item.key;
+    request.key.len = sizeof(entry->item.key);
+    request.epoch = entry->item.vision_epoch;
+    entry->call = rmk_rpc_channel_call(entry->source->channel, "/remask.cluster.v1.Features/Pull",
+                                       PULL_TIMEOUT_MS, false, NULL, &events, entry);
+    (void)rmk_pack_send(entry->call, &request.base);
+    rmk_rpc_call_half_close(entry->call);
+    return RMK_OK;
+}
+
+/* Who waits longest, and whether it is only its own request that is in its way. */
+static struct entry *first_waiting(struct rmk_staging *staging, bool *out_alone)
+{
+    struct rmk_list *link;
+    struct rmk_list *following;
+    struct entry *first = NULL;
+
+    rmk_list_each(link, following, &staging->entries)
+    {
+        struct entry *entry = rmk_list_entry(link, struct entry, link);
+        if (first == NULL && entry->waiting) {
+            first = entry;
+        }
+    }
+    *out_alone = true;
+    if (first == NULL) {
+        return NULL;
+    }
+    rmk_list_each(link, following, &staging->entries)
+    {
+        struct entry *entry = rmk_list_entry(link, struct entry, link);
+        *out_alone &= entry->waiting || entry->item.request == first->item.request;
+    }
+    return first;
+}
+
+/* Pulls begin in the order of their announcements, none before its turn: those of a request come
+ * one after the other, so the first request in line gets all of its own and makes room again. */
+static void pull_waiting(struct rmk_staging *staging)
+{
+    bool alone;
+    struct entry *entry;
+
+    while ((entry = first_waiting(staging, &alone)) != NULL) {
+        struct rmk_why why = {0};
+        enum rmk_err err = RMK_OK;
+        if (entry->bytes <= staging->bytes_max - staging->bytes) {
+            err = pull(staging, entry, &why);
+        } else if (alone || entry->bytes > staging->bytes_max) {
+            err = rmk_fail(&why, RMK_EUNAVAILABLE,
+                           "the pictures of one request need %llu bytes of features and more; "
+                           "%llu can be staged (--staging-bytes)",
+                           (unsigned long long)(staging->bytes + entry->bytes),
+                           (unsigned long long)staging->bytes_max);
+        } else {
+            break;
+        }
+        if (err != RMK_OK) {
+            const struct rmk_staging_item item = entry->item;
+            drop(entry);
+            staging->events.on_failed(staging->context, &item, err, why.text);
+        }
+    }
+}
+
+static enum rmk_err announce(struct rmk_staging *staging, const struct rmk_staging_item *item,
+                             const char *address, struct rmk_why *why)
+{
     if (item->width != staging->width || item->rows == 0 || item->rows > RMK_PROMPT_ROWS_MAX) {
-        err = rmk_fail(why, RMK_EINVAL,
-                       "features of %u x %u were announced; this model takes rows of %u",
-                       item->rows, item->width, staging->width);
-        goto out;
+        return rmk_fail(why, RMK_EINVAL,
+                        "features of %u x %u were announced; this model takes rows of %u",
+                        item->rows, item->width, staging->width);
     }
-    if (bytes > staging->bytes_max - staging->bytes) {
-        /* Not the picture's fault: others are in the way, and asking again is right. */
-        err =
-            rmk_fail(why, RMK_EUNAVAILABLE, "no room for %llu bytes of features beside %llu staged",
-                     (unsigned long long)bytes, (unsigned long long)staging->bytes);
-        goto out;
+    if (strlen(address) >= ADDRESS_BYTES) {
+        return rmk_fail(why, RMK_EINVAL, "the vision worker's address is too long");
     }
-    entry = calloc(1, sizeof(*entry));
-    float *rows = malloc(bytes);
-    struct source *source = source_of(staging, address, why);
-    if (entry == NULL || rows == NULL || source == NULL) {
-        err = source == NULL ? RMK_EUNAVAILABLE
-                             : rmk_fail(why, RMK_EUNAVAILABLE, "no memory for staged features");
-        free(rows);
-        free(entry);
-        goto out;
+    struct entry *entry = calloc(1, sizeof(*entry));
+    if (entry == NULL) {
+        return rmk_fail(why, RMK_EUNAVAILABLE, "no memory for staged features");
     }
     entry->staging = staging;
     entry->item = *item;
-    entry->rows = rows;
-    entry->bytes = bytes;
-    entry->source = source;
-    entry->begun_us = rmk_clock_us();
-    staging->bytes += bytes;
+    entry->bytes = (uint64_t)item->rows * item->width * sizeof(float);
+    entry->waiting = true;
+    memcpy(entry->address, address, strlen(address) + 1);
     rmk_list_append(&staging->entries, &entry->link);
-    pull.key.data = entry->item.key;
-    pull.key.len = sizeof(entry->item.key);
-    pull.epoch = item->vision_epoch;
-    entry->call = rmk_rpc_channel_call(source->channel, "/remask.cluster.v1.Features/Pull",
-                                       PULL_TIMEOUT_MS, false, NULL, &events, entry);
-    (void)rmk_pack_send(entry->call, &pull.base);
-    rmk_rpc_call_half_close(entry->call);
-    err = RMK_OK;
-out:
-    return err;
+    return RMK_OK;
 }
 
 void rmk_staging_prefetch(struct rmk_staging *staging, const struct rmk_staging_item *item,
@@ -298,10 +356,11 @@ void rmk_staging_prefetch(struct rmk_staging *staging, const struct rmk_staging_
     if (old != NULL) {
         drop(old);
     }
-    enum rmk_err err = begin(staging, item, address, &why);
+    enum rmk_err err = announce(staging, item, address, &why);
     if (err != RMK_OK) {
         staging->events.on_failed(staging->context, item, err, why.text);
     }
+    pull_waiting(staging);
 }
 
 float *rmk_staging_take(struct rmk_staging *staging, uint64_t request, uint32_t item, uint32_t rows)
@@ -314,6 +373,7 @@ float *rmk_staging_take(struct rmk_staging *staging, uint64_t request, uint32_t 
     float *taken = entry->rows;
     entry->rows = NULL;
     drop(entry);
+    pull_waiting(staging);
     return taken;
 }
 
@@ -329,6 +389,7 @@ void rmk_staging_forget(struct rmk_staging *staging, uint64_t request)
             drop(entry);
         }
     }
+    pull_waiting(staging);
 }
 
 void rmk_staging_clear(struct rmk_staging *staging)

@@ -1,6 +1,7 @@
 /* Features on their way into a group: text rank 0 pulls what the coordinator announced from vision
  * workers and keeps it until the plan that opens the request takes it. Nothing unannounced is
- * accepted, and the bytes are bounded: the size of a pull is known from the announcement.
+ * accepted, and the bytes are bounded: the size of a pull is known from the announcement, and it
+ * waits for its turn while there is no room.
  *
  *     Prefetch ──► Features.Pull (≤ 4 MB chunks) ──► checked, finite ──► resident ──► taken by the
  * opening plan
@@ -40,8 +41,9 @@ enum rmk_err rmk_staging_create(struct rmk_rpc *rpc, const struct rmk_rpc_option
 /* No callback comes after it. Takes NULL. */
 void rmk_staging_destroy(struct rmk_staging *staging);
 
-/* Start the pull from `address`; the answer is an event, which may come inside this call. The same
- * request and item again replaces what was there. */
+/* Pull from `address`, once there is room; the answer is an event, which may come inside this call,
+ * or that of an earlier one. All items of a request come one after the other. The same request and
+ * item again replaces what was there. */
 void rmk_staging_prefetch(struct rmk_staging *staging, const struct rmk_staging_item *item,
                           const char *address);
 
