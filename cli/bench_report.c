@@ -137,7 +137,7 @@ static json_t *failures_json(const struct summary *summary)
 
     for (int status = 0; status < STATUS_COUNT; status++) {
         if (summary->failures[status] > 0) {
-            (void)json_object_set_new(failures, rmk_client_status_name(status),
+            (void)json_object_set_new(failures, rmk_status_name(status),
                                       json_integer((json_int_t)summary->failures[status]));
         }
     }

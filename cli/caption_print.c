@@ -42,7 +42,7 @@ static void print_error(const struct rmk_caption_options *options,
         (void)json_object_set_new(line, "image", images_json(job));
         (void)json_object_set_new(line, "error",
                                   json_pack("{s:s, s:o}", "code",
-                                            rmk_client_status_name(job->answer.status), "message",
+                                            rmk_status_name(job->answer.status), "message",
                                             rmk_json_text(job->answer.why.text)));
         rmk_json_print_line(line);
     } else if (job->begun) {

@@ -130,34 +130,7 @@ enum rmk_err rmk_client_explain(const char *endpoint, int status, const char *me
         (!said || strstr(message, "Deadline Exceeded") != NULL)) {
         return rmk_fail(why, RMK_EDEADLINE, "%s did not answer within the time allowed", endpoint);
     }
-    return rmk_fail(why, rmk_err_of_status(status), "%s",
-                    said ? message : rmk_client_status_name(status));
-}
-
-const char *rmk_client_status_name(int status)
-{
-    static const char *const names[] = {
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    };
-
-    return status >= 0 && status < (int)(sizeof(names) / sizeof(names[0])) ? names[status]
-                                                                           : "UNKNOWN";
+    return rmk_fail(why, rmk_err_of_status(status), "%s", said ? message : rmk_status_name(status));
 }
 
 const char *rmk_client_endpoint(const char *given, const char *name, char *buffer,

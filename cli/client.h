@@ -39,9 +39,6 @@ enum rmk_err rmk_client_ask(struct rmk_client *client, const char *path,
 enum rmk_err rmk_client_explain(const char *endpoint, int status, const char *message,
                                 struct rmk_why *why);
 
-/* "INVALID_ARGUMENT" */
-const char *rmk_client_status_name(int status);
-
 /* The endpoint to talk to: `given`, else that of the running local cluster `name`, else
  * 127.0.0.1:8001. */
 const char *rmk_client_endpoint(const char *given, const char *name, char *buffer,

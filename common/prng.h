@@ -16,14 +16,18 @@ struct rmk_philox {
 /* The block of 128 random bits at `counter` under `key`; both little-endian in words. */
 struct rmk_philox rmk_prng_philox(uint64_t key, const uint32_t counter[4]);
 
-/* Number `index` (from 0) of the splitmix64 sequence that starts at `seed`. */
-static inline uint64_t rmk_prng_splitmix(uint64_t seed, uint64_t index)
+/* splitmix64's finaliser. */
+static inline uint64_t rmk_prng_mix(uint64_t z)
 {
-    uint64_t z = seed + (index + 1) * 0x9E3779B97F4A7C15U;
-
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9U;
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBU;
     return z ^ (z >> 31);
+}
+
+/* Number `index` (from 0) of the splitmix64 sequence that starts at `seed`. */
+static inline uint64_t rmk_prng_splitmix(uint64_t seed, uint64_t index)
+{
+    return rmk_prng_mix(seed + (index + 1) * 0x9E3779B97F4A7C15U);
 }
 
 /* Uniform in [0, 1) from the high 53 bits, and from the high 24 bits. Zero is possible, one is not.

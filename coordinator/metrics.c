@@ -1,30 +1,5 @@
 #include "coordinator/metrics.h"
 
-static const char *const status_names[RMK_STATUS_COUNT] = {
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-};
-
-const char *rmk_status_name(int status)
-{
-    return status >= 0 && status < RMK_STATUS_COUNT ? status_names[status] : "UNKNOWN";
-}
-
 static struct rmk_histogram *seconds(struct rmk_metrics *registry, const char *name,
                                      const char *help)
 {
@@ -37,7 +12,7 @@ static void init_clients(struct rmk_coordinator_metrics *m, struct rmk_metrics *
     for (int status = 0; status < RMK_STATUS_COUNT; status++) {
         m->requests[status] = rmk_metrics_counter(
             r, "remask_requests_total", "Client calls that have ended, by gRPC status.",
-            (const char *[]){"status", status_names[status], NULL});
+            (const char *[]){"status", rmk_status_name(status), NULL});
     }
     m->requests_joined = rmk_metrics_counter(
         r, "remask_requests_joined_total",

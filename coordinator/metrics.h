@@ -9,9 +9,8 @@
 #include <stdint.h>
 
 #include "common/metrics.h"
+#include "common/rpc/rpc.h"
 #include "coordinator/engine/engine.h"
-
-enum { RMK_STATUS_COUNT = 17 };
 
 struct rmk_coordinator_metrics {
     struct rmk_metrics *registry; /* borrowed */
@@ -73,8 +72,5 @@ void rmk_coordinator_metrics_init(struct rmk_coordinator_metrics *metrics,
 /* Bring the engine's own counts up to date. */
 void rmk_coordinator_metrics_engine(struct rmk_coordinator_metrics *metrics,
                                     const struct rmk_engine_counts *counts);
-
-/* "OK", "INVALID_ARGUMENT", …: the name of a gRPC status. */
-const char *rmk_status_name(int status);
 
 #endif

@@ -71,6 +71,8 @@ struct rmk_linear_source {
     const float *bias_host; /* [n] or NULL */
     /* Instead of weight_host, dense, on devices that have `dummy`: what it made. */
     const void *weight_device;
+    /* Neither of the two, on devices that have `load_begin`: whatever is sent to `linear_weight`
+     * before the first use. */
 };
 
 /* One request's stretch of rows: `row_count` query rows from `row_begin`, against `kv_count` keys
@@ -234,10 +236,26 @@ struct rmk_ops {
     /* -- weights for benchmarks
      * ----------------------------------------------------------------------------------------------------------
      */
-    /* y bf16 [rows, columns] = the dummy values (worker/text/weights.h) of `seed` number
+    /* y bf16 [rows, columns] = the dummy values (model/dummy.h) of `seed` number
      * first + row * stride + column. NULL on devices of the host, where the caller makes them. */
     enum rmk_err (*dummy)(struct rmk_device *, uint64_t seed, uint64_t first, uint64_t stride,
                           uint32_t rows, uint32_t columns, uint16_t *y);
+
+    /* -- weights from files, for devices with memory of their own; NULL on the others
+     * ----------------------------------------------------------------------------------------------------------
+     */
+    /* A ring of `part_count` parts of pinned host memory, until load_end, which waits for the
+     * copies out of it. */
+    enum rmk_err (*load_begin)(struct rmk_device *, uint32_t part_count, size_t part_bytes,
+                               struct rmk_why *why);
+    void (*load_end)(struct rmk_device *);
+    /* The part, once what was sent from it has left it. */
+    enum rmk_err (*load_room)(struct rmk_device *, uint32_t part, void **out_host);
+    /* The first `count` elements of the part to device memory, converted on the device. */
+    enum rmk_err (*load_send)(struct rmk_device *, uint32_t part, size_t count,
+                              enum rmk_dtype dtype, void *target, enum rmk_dtype target_dtype);
+    /* act [n, k], where a weight that was created without values is to be sent. */
+    void *(*linear_weight)(struct rmk_device *, struct rmk_linear *);
 };
 
 /* Every backend's device begins with this; the rest is its own. */

@@ -68,6 +68,11 @@ enum rmk_err rmk_checkpoint_expect(const struct rmk_checkpoint *checkpoint, cons
                                    uint32_t rank, const uint64_t *shape,
                                    const struct rmk_tensor **out_tensor, struct rmk_why *why);
 
+/* The file that `tensor` (of this checkpoint) lies in, and where in it its data begin. The path
+ * lives as long as the checkpoint. */
+void rmk_checkpoint_place(const struct rmk_checkpoint *checkpoint, const struct rmk_tensor *tensor,
+                          const char **out_path, uint64_t *out_offset);
+
 size_t rmk_checkpoint_count(const struct rmk_checkpoint *checkpoint);
 const char *rmk_checkpoint_name(const struct rmk_checkpoint *checkpoint, size_t index);
 

@@ -12,6 +12,7 @@ enum {
     PAUSE_MS_MIN = 50,
     PAUSE_MS_MAX = 5000,
     WELCOME_TIMEOUT_MS = 10000,
+    GOODBYE_TIMEOUT_MS = 1000,
 };
 
 struct rmk_attach {
@@ -20,7 +21,8 @@ struct rmk_attach {
     struct rmk_rpc_call *call; /* NULL between dials */
     const Remask__Cluster__V1__Hello *hello;
     struct rmk_attach_events events;
-    void *context;
+    void *context; /* of the events; of `closed` once it is closing */
+    void (*closed)(void *context);
     bool attached; /* Welcome has come */
     uint32_t pause_ms;
     uint32_t heartbeat_interval_ms;
@@ -207,47 +209,71 @@ void rmk_attach_send(struct rmk_attach *attach, const Remask__Cluster__V1__Worke
     }
 }
 
-static void drop_message(struct rmk_rpc_call *call, struct rmk_bytes message, void *context)
+/* ---- the end ----------------------------------------------------------------------------------
+ */
+
+static void free_attach(uv_handle_t *handle)
+{
+    struct rmk_attach *attach = handle->data;
+
+    attach->closed(attach->context);
+    free(attach);
+}
+
+static void close_timer(struct rmk_attach *attach)
+{
+    uv_close((uv_handle_t *)&attach->timer, free_attach);
+}
+
+static void on_last_message(struct rmk_rpc_call *call, struct rmk_bytes message, void *context)
 {
     (void)call;
     (void)message;
     (void)context;
 }
 
-static void drop_done(struct rmk_rpc_call *call, int status, const char *message, void *context)
+static void on_last_done(struct rmk_rpc_call *call, int status, const char *message, void *context)
 {
     (void)call;
     (void)status;
     (void)message;
-    (void)context;
+    close_timer(context);
 }
 
-static void free_attach(uv_handle_t *handle)
+static void goodbye_timeout(uv_timer_t *timer)
 {
-    free(handle->data);
+    struct rmk_attach *attach = timer->data;
+
+    rmk_rpc_call_cancel(attach->call);
 }
 
-void rmk_attach_close(struct rmk_attach *attach, const char *why)
+void rmk_attach_close(struct rmk_attach *attach, const char *why, void (*closed)(void *context),
+                      void *context)
 {
+    static const struct rmk_rpc_events last = {.on_message = on_last_message,
+                                               .on_done = on_last_done};
     Remask__Cluster__V1__Goodbye goodbye = REMASK__CLUSTER__V1__GOODBYE__INIT;
     Remask__Cluster__V1__WorkerMessage message = REMASK__CLUSTER__V1__WORKER_MESSAGE__INIT;
 
-    if (attach == NULL) {
-        return;
-    }
-    if (attach->call != NULL) {
-        static const struct rmk_rpc_events silent = {.on_message = drop_message,
-                                                     .on_done = drop_done};
-        goodbye.why = (char *)why;
-        message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_GOODBYE;
-        message.goodbye = &goodbye;
-        rmk_attach_send(attach, &message);
-        /* The call may outlive the attach: from here on nobody listens. */
-        rmk_rpc_call_listen(attach->call, &silent, NULL);
-        rmk_rpc_call_half_close(attach->call);
-        attach->call = NULL;
-    }
+    attach->closed = closed;
+    attach->context = context;
     rmk_rpc_channel_destroy(attach->channel);
     (void)uv_timer_stop(&attach->timer);
-    uv_close((uv_handle_t *)&attach->timer, free_attach);
+    if (attach->call == NULL) {
+        close_timer(attach);
+        return;
+    }
+    rmk_rpc_call_listen(attach->call, &last, attach);
+    if (!attach->attached) {
+        rmk_rpc_call_cancel(attach->call);
+        return;
+    }
+    goodbye.why = (char *)why;
+    message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_GOODBYE;
+    message.goodbye = &goodbye;
+    send_message(attach, &message);
+    attach->attached = false;
+    /* A stream that is cancelled under a Goodbye drops it: the coordinator would see a loss. */
+    rmk_rpc_call_half_close(attach->call);
+    (void)uv_timer_start(&attach->timer, goodbye_timeout, GOODBYE_TIMEOUT_MS, 0);
 }

@@ -39,7 +39,9 @@ enum rmk_err rmk_attach_create(struct rmk_rpc *rpc, uv_loop_t *loop,
 /* Dropped when not attached: what it spoke of is over. */
 void rmk_attach_send(struct rmk_attach *attach, const Remask__Cluster__V1__WorkerMessage *message);
 
-/* Says Goodbye, ends the stream and frees the attach; no callback comes after it. Takes NULL. */
-void rmk_attach_close(struct rmk_attach *attach, const char *why);
+/* Says Goodbye, waits until the coordinator has closed the stream or a second is over, and frees
+ * the attach; then, on the loop and never inside this call, `closed`. No event comes after it. */
+void rmk_attach_close(struct rmk_attach *attach, const char *why, void (*closed)(void *context),
+                      void *context);
 
 #endif

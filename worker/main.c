@@ -27,6 +27,7 @@ struct shared {
     uint64_t device_index;
     const char *plugin;
     int load_format;
+    bool verify_weights;
     uint64_t seed;
     int log_level;
     int log_format;
@@ -38,7 +39,7 @@ static const enum rmk_dtype dtype_values[] = {RMK_F32, RMK_BF16, RMK_F16};
 static const char *const load_formats[] = {"checkpoint", "dummy", NULL};
 static const char *const collectives[] = {"auto", "cpu", "nccl", NULL};
 
-enum { SHARED_FLAGS = 16 };
+enum { SHARED_FLAGS = 17 };
 
 static void fill_shared_flags(struct shared *shared, struct rmk_config_flag flags[SHARED_FLAGS])
 {
@@ -117,6 +118,10 @@ static void fill_shared_flags(struct shared *shared, struct rmk_config_flag flag
          .fallback = "checkpoint",
          .choices = load_formats,
          .help = "dummy: random weights by seed, for benchmarks at any size"},
+        {.name = "verify-weights",
+         .kind = RMK_CONFIG_SWITCH,
+         .target = &shared->verify_weights,
+         .help = "first compare every file of the checkpoint with its SHA256SUMS"},
         {.name = "seed",
          .kind = RMK_CONFIG_UINT,
          .target = &shared->seed,
@@ -140,19 +145,33 @@ static void fill_shared_flags(struct shared *shared, struct rmk_config_flag flag
     memcpy(flags, table, sizeof(table));
 }
 
-/* The text lives as long as the process. */
-static int load_security(const struct shared *shared, const char *address,
-                         struct rmk_rpc_options *rpc)
+/* What both roles do first. The exit status, or below zero to go on; the TLS text lives as long as
+ * the process. */
+static int begin(struct rmk_config *config, int argc, char **argv, const struct shared *shared,
+                 struct rmk_host_options *host)
 {
+    const int status = rmk_config_load(config, argc - 1, argv + 1); /* the role is the first word */
     const struct rmk_tls_files files = {
         .certificate = shared->tls_cert, .key = shared->tls_key, .authority = shared->tls_ca};
     struct rmk_why why = {0};
 
-    rpc->message_bytes_max = RMK_CLUSTER_MESSAGE_BYTES_MAX;
-    if (rmk_secure_load(&files, address, true, shared->insecure, rpc, &why) != RMK_OK) {
+    if (status >= 0) {
+        return status;
+    }
+    rmk_log_init((enum rmk_log_level)shared->log_level, (enum rmk_log_format)shared->log_format,
+                 argv[1]);
+    host->rpc.message_bytes_max = RMK_CLUSTER_MESSAGE_BYTES_MAX;
+    if (rmk_secure_load(&files, shared->coordinator, true, shared->insecure, &host->rpc, &why) !=
+        RMK_OK) {
         (void)fprintf(stderr, "remask-worker: %s\n", why.text);
         return RMK_EXIT_USAGE;
     }
+    host->model_dir = shared->model;
+    host->vision_dir = shared->vision_dir;
+    host->coordinator = shared->coordinator;
+    host->load_dummy = shared->load_format == 1;
+    host->dummy_seed = shared->seed;
+    host->verify_weights = shared->verify_weights;
     return -1;
 }
 
@@ -275,7 +294,7 @@ static int text_main(int argc, char **argv)
          .target = &kv,
          .argument = "SIZE",
          .help = "keys and values kept between steps, each rank; absent: for all slots, at most a "
-                 "quarter of the memory"},
+                 "quarter of the memory, shared by the ranks on it"},
         {.name = "feature-bytes",
          .kind = RMK_CONFIG_BYTES,
          .target = &feature,
@@ -300,14 +319,8 @@ static int text_main(int argc, char **argv)
         .flag_count = sizeof(flags) / sizeof(flags[0]),
     };
     struct rmk_text_serve_options options = {0};
-    int status = rmk_config_load(&config, argc - 1, argv + 1); /* the role is the first word */
+    int status = begin(&config, argc, argv, &shared, &options.host);
 
-    if (status >= 0) {
-        goto out;
-    }
-    rmk_log_init((enum rmk_log_level)shared.log_level, (enum rmk_log_format)shared.log_format,
-                 "text");
-    status = load_security(&shared, shared.coordinator, &options.rpc);
     if (status >= 0) {
         goto out;
     }
@@ -327,14 +340,12 @@ static int text_main(int argc, char **argv)
     if (supervised) {
         rmk_spawn_bind_to_parent();
     }
-    options.model_dir = shared.model;
-    options.vision_dir = shared.vision_dir;
-    options.coordinator = shared.coordinator;
     options.group = group;
     options.rank = (uint32_t)rank;
     options.size = (uint32_t)size;
-    options.device = device_options(&shared, (uint32_t)(rank % local_ranks), (uint32_t)local_ranks);
-    options.device.device_index =
+    options.host.device =
+        device_options(&shared, (uint32_t)(rank % local_ranks), (uint32_t)local_ranks);
+    options.host.device.device_index =
         (uint32_t)(shared.device_index + rank % local_ranks / ranks_per_device);
     options.slot_count = (uint32_t)slots;
     options.rows_max = (uint32_t)rows_max;
@@ -344,8 +355,8 @@ static int text_main(int argc, char **argv)
     options.feature_bytes_max =
         rmk_config_flag(&config, "feature-bytes")->given != NULL ? feature : RMK_TEXT_BYTES_AUTO;
     options.local_ranks = (uint32_t)local_ranks;
-    options.load_dummy = shared.load_format == 1;
-    options.dummy_seed = shared.seed;
+    options.device_ranks =
+        (uint32_t)(ranks_per_device < local_ranks ? ranks_per_device : local_ranks);
     options.dry_run = dry_run;
     options.collectives = collective > 0 ? collectives[collective] : NULL;
     if (nccl != NULL) {
@@ -415,14 +426,8 @@ static int vision_main(int argc, char **argv)
         .flag_count = sizeof(flags) / sizeof(flags[0]),
     };
     struct rmk_vision_serve_options options = {0};
-    int status = rmk_config_load(&config, argc - 1, argv + 1); /* the role is the first word */
+    int status = begin(&config, argc, argv, &shared, &options.host);
 
-    if (status >= 0) {
-        goto out;
-    }
-    rmk_log_init((enum rmk_log_level)shared.log_level, (enum rmk_log_format)shared.log_format,
-                 "vision");
-    status = load_security(&shared, shared.coordinator, &options.rpc);
     if (status >= 0) {
         goto out;
     }
@@ -437,17 +442,12 @@ static int vision_main(int argc, char **argv)
     if (supervised) {
         rmk_spawn_bind_to_parent();
     }
-    options.model_dir = shared.model;
-    options.vision_dir = shared.vision_dir;
-    options.coordinator = shared.coordinator;
     options.listen = listen;
     options.advertise = advertise;
-    options.device = device_options(&shared, 0, 1);
+    options.host.device = device_options(&shared, 0, 1);
     options.tile_batch = (uint32_t)tile_batch;
     options.parallel_max = (uint32_t)parallel;
     options.cache_bytes_max = cache;
-    options.load_dummy = shared.load_format == 1;
-    options.dummy_seed = shared.seed;
     status = rmk_vision_serve(&options);
 out:
     rmk_config_deinit(&config);

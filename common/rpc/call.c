@@ -170,9 +170,11 @@ static void check_done(struct rmk_rpc_call *call)
     if (call->is_server && (call->server_cancelled || !call->end_sent || call->send_failed)) {
         status = RMK_STATUS_CANCELLED;
     }
-    char *text = grpc_slice_to_c_string(call->status_text);
-    call->events.on_done(call, status, text, call->context);
-    gpr_free(text);
+    if (call->events.on_done != NULL) {
+        char *text = grpc_slice_to_c_string(call->status_text);
+        call->events.on_done(call, status, text, call->context);
+        gpr_free(text);
+    }
     void (*released)(void *) = call->released;
     void *channel = call->channel;
     destroy_call(call);
@@ -428,6 +430,12 @@ void rmk_rpc_call_finish(struct rmk_rpc_call *call, int status, const char *mess
     mark_dirty(call);
 }
 
+void rmk_rpc_call_refuse(struct rmk_rpc_call *call, int status, const char *message)
+{
+    rmk_rpc_call_ignore(call);
+    rmk_rpc_call_finish(call, status, message);
+}
+
 void rmk_rpc_call_half_close(struct rmk_rpc_call *call)
 {
     rmk_assert(!call->is_server);
@@ -477,7 +485,7 @@ struct rmk_rpc_call *rmk_rpc_call_accept(struct rmk_rpc *rpc, grpc_call *core,
 
 void rmk_rpc_call_begin_reading(struct rmk_rpc_call *call)
 {
-    rmk_assert(call->events.on_done != NULL); /* the handler has to listen */
+    rmk_assert(call->events.on_message != NULL); /* the handler has to listen */
     start_receiving(call);
 }
 
@@ -485,9 +493,22 @@ void rmk_rpc_call_listen(struct rmk_rpc_call *call, const struct rmk_rpc_events 
                          void *context)
 {
     rmk_assert(events->on_message != NULL);
-    rmk_assert(events->on_done != NULL);
     call->events = *events;
     call->context = context;
+}
+
+static void ignore_message(struct rmk_rpc_call *call, struct rmk_bytes message, void *context)
+{
+    (void)call;
+    (void)message;
+    (void)context;
+}
+
+void rmk_rpc_call_ignore(struct rmk_rpc_call *call)
+{
+    static const struct rmk_rpc_events nothing = {.on_message = ignore_message};
+
+    rmk_rpc_call_listen(call, &nothing, NULL);
 }
 
 /* ---- a client's call ----------------------------------------------------------------------- */

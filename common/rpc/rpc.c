@@ -20,6 +20,31 @@ void __tsan_release(void *address);
 #define TSAN_RELEASE(address) ((void)(address))
 #endif
 
+static const char *const status_names[RMK_STATUS_COUNT] = {
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+};
+
+const char *rmk_status_name(int status)
+{
+    return status >= 0 && status < RMK_STATUS_COUNT ? status_names[status] : "UNKNOWN";
+}
+
 enum rmk_status rmk_status_of(enum rmk_err err)
 {
     switch (err) {

@@ -47,6 +47,10 @@ enum rmk_status {
     RMK_STATUS_UNAUTHENTICATED = 16,
 };
 
+enum { RMK_STATUS_COUNT = 17 };
+
+/* "NOT_FOUND"; "UNKNOWN" for what is none of the above. */
+const char *rmk_status_name(int status);
 enum rmk_status rmk_status_of(enum rmk_err err);
 enum rmk_err rmk_err_of_status(int status);
 
@@ -80,15 +84,17 @@ struct rmk_rpc_events {
     void (*on_half_close)(struct rmk_rpc_call *call, void *context);
     /* The send queue fell below half of its mark after having been above. May be NULL. */
     void (*on_writable)(struct rmk_rpc_call *call, void *context);
-    /* Always, exactly once, last: the call is over; `call` is freed when this returns. Server:
-     * `status` CANCELLED when the client went away or its deadline passed, else what finish was
-     * given. Client: what the server said. */
+    /* Always, exactly once, last (may be NULL): the call is over; `call` is freed when this
+     * returns. Server: `status` CANCELLED when the client went away or its deadline passed, else
+     * what finish was given. Client: what the server said. */
     void (*on_done)(struct rmk_rpc_call *call, int status, const char *message, void *context);
 };
 
 /* Set once per call, at its start. */
 void rmk_rpc_call_listen(struct rmk_rpc_call *call, const struct rmk_rpc_events *events,
                          void *context);
+/* Listen to nothing from here on: the call lives on without its owner, until its end. */
+void rmk_rpc_call_ignore(struct rmk_rpc_call *call);
 
 /* Queue one message; the bytes are copied. False when the queue is over its mark
  * (RMK_RPC_QUEUE_BYTES): the message is still queued, but wait for on_writable before more. Ignored
@@ -103,6 +109,8 @@ size_t rmk_rpc_call_queued_bytes(const struct rmk_rpc_call *call);
  * me". */
 void rmk_rpc_call_finish(struct rmk_rpc_call *call, int status, const char *message);
 void rmk_rpc_call_half_close(struct rmk_rpc_call *call);
+/* Server: ignore the call and finish it, before anybody has listened or after. */
+void rmk_rpc_call_refuse(struct rmk_rpc_call *call, int status, const char *message);
 /* Either end: stop now; on_done follows on the loop, never inside this call. */
 void rmk_rpc_call_cancel(struct rmk_rpc_call *call);
 

@@ -38,31 +38,12 @@ struct rmk_rpc_server {
 
 /* ---- methods nobody serves ----------------------------------------------------------------- */
 
-static void ignore_message(struct rmk_rpc_call *call, struct rmk_bytes message, void *context)
-{
-    (void)call;
-    (void)message;
-    (void)context;
-}
-
-static void ignore_done(struct rmk_rpc_call *call, int status, const char *message, void *context)
-{
-    (void)call;
-    (void)status;
-    (void)message;
-    (void)context;
-}
-
-static const struct rmk_rpc_events ignore_events = {.on_message = ignore_message,
-                                                    .on_done = ignore_done};
-
 static void refuse_unknown(struct rmk_rpc_call *call, const char *path)
 {
     char text[256];
 
     (void)snprintf(text, sizeof(text), "there is no method %.200s", path);
-    rmk_rpc_call_listen(call, &ignore_events, NULL);
-    rmk_rpc_call_finish(call, RMK_STATUS_UNIMPLEMENTED, text);
+    rmk_rpc_call_refuse(call, RMK_STATUS_UNIMPLEMENTED, text);
 }
 
 /* ---- accepting ----------------------------------------------------------------------------- */

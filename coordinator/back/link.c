@@ -247,32 +247,12 @@ static void on_half_close(struct rmk_rpc_call *call, void *context)
     rmk_link_end(context, RMK_STATUS_OK, "it closed its stream");
 }
 
-static void on_refused_message(struct rmk_rpc_call *call, struct rmk_bytes message, void *context)
-{
-    (void)call;
-    (void)message;
-    (void)context;
-}
-
-static void on_refused_done(struct rmk_rpc_call *call, int status, const char *message,
-                            void *context)
-{
-    (void)call;
-    (void)status;
-    (void)message;
-    (void)context;
-}
-
 void rmk_links_on_attach(struct rmk_rpc_call *call, void *context)
 {
     static const struct rmk_rpc_events events = {
         .on_message = on_message,
         .on_half_close = on_half_close,
         .on_done = on_done,
-    };
-    static const struct rmk_rpc_events refused = {
-        .on_message = on_refused_message,
-        .on_done = on_refused_done,
     };
     struct rmk_links *links = context;
     struct rmk_link *link = NULL;
@@ -281,8 +261,7 @@ void rmk_links_on_attach(struct rmk_rpc_call *call, void *context)
         link = calloc(1, sizeof(*link));
     }
     if (link == NULL) {
-        rmk_rpc_call_listen(call, &refused, NULL);
-        rmk_rpc_call_finish(call, RMK_STATUS_RESOURCE_EXHAUSTED,
+        rmk_rpc_call_refuse(call, RMK_STATUS_RESOURCE_EXHAUSTED,
                             "as many workers are attached as are allowed");
         return;
     }

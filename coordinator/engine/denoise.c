@@ -3,6 +3,7 @@
 #include <stddef.h>
 
 #include "common/err.h"
+#include "common/prng.h"
 
 uint32_t rmk_denoise_quota(uint32_t masks, uint32_t steps, uint32_t step)
 {
@@ -77,31 +78,20 @@ uint32_t rmk_denoise_select(struct rmk_guess *guesses, uint32_t count, uint32_t 
     return finite;
 }
 
-#define GOLDEN_RATIO 0x9E3779B97F4A7C15u
-
-/* splitmix64's finaliser. */
-static uint64_t mix(uint64_t z)
-{
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-}
-
 double rmk_denoise_random(uint64_t seed, uint64_t forward, uint32_t total_rows, uint32_t row,
                           bool golden)
 {
     if (golden) {
         uint64_t index = forward * total_rows + row;
-        uint64_t bits = mix((seed ^ 0xD1B54A32D192ED03u) + (index + 1) * GOLDEN_RATIO);
-        return (double)(bits >> 40) * 0x1p-24;
+        return (double)rmk_prng_unit24(rmk_prng_splitmix(seed ^ 0xD1B54A32D192ED03u, index));
     }
     /* Ours: one round of mixing for each of seed, forward and row, so that neither streams of
      * neighbouring seeds nor rows of neighbouring forwards overlap, and the length of the suffix
      * changes nothing. */
-    uint64_t bits = mix(seed ^ 0x52656D61736B5244u);
-    bits = mix(bits + (forward + 1) * GOLDEN_RATIO);
-    bits = mix(bits + ((uint64_t)row + 1) * GOLDEN_RATIO);
-    return (double)(bits >> 11) * 0x1p-53;
+    uint64_t bits = rmk_prng_mix(seed ^ 0x52656D61736B5244u);
+    bits = rmk_prng_splitmix(bits, forward);
+    bits = rmk_prng_splitmix(bits, row);
+    return rmk_prng_unit53(bits);
 }
 
 /* First start where the whole stop lies in the canvas; gen_length when there is none. */

@@ -129,8 +129,9 @@ struct rmk_event_features {
     uint64_t vision_epoch;
     uint32_t group; /* RESIDENT, FAILED of a prefetch; UINT32_MAX for an encode's failure */
     uint64_t epoch;
-    enum rmk_err err; /* FAILED: INVALID, CORRUPT, UNSUPPORTED, LIMIT are the picture's fault and
-                         final; NOT_FOUND (evicted), UNAVAILABLE, INTERNAL … are retried */
+    enum rmk_err err; /* FAILED: of an encode INVALID, CORRUPT, UNSUPPORTED, LIMIT are the picture's
+                         fault and final; UNAVAILABLE, INTERNAL …, and whatever ends a prefetch
+                         (NOT_FOUND: evicted), are retried */
     const char *why;  /* FAILED: sentence, copied */
 };
 

@@ -265,10 +265,8 @@ static void fetch_failed(struct rmk_engine *engine, const struct rmk_event_featu
         trace_late(engine, "failed fetch", event);
         return;
     }
-    if (rmk_policy_is_final(event->err)) {
-        rmk_life_fail(engine, request, event->err, event->why);
-        return;
-    }
+    /* The picture was good enough to be encoded: whatever the error is called, it is the workers'.
+     */
     struct rmk_request_item *item = &request->items[event->item];
     item->state = RMK_ITEM_NEEDED;
     if (event->err != RMK_ENOTFOUND) {

@@ -316,21 +316,6 @@ static void on_generate_done(struct rmk_rpc_call *call, int status, const char *
     free(generate);
 }
 
-static void ignore_message(struct rmk_rpc_call *call, struct rmk_bytes message, void *context)
-{
-    (void)call;
-    (void)message;
-    (void)context;
-}
-
-static void ignore_done(struct rmk_rpc_call *call, int status, const char *message, void *context)
-{
-    (void)call;
-    (void)status;
-    (void)message;
-    (void)context;
-}
-
 static void begin(struct rmk_rpc_call *call, struct rmk_grpc_api *api, bool once)
 {
     static const struct rmk_rpc_events events = {
@@ -339,15 +324,10 @@ static void begin(struct rmk_rpc_call *call, struct rmk_grpc_api *api, bool once
         .on_writable = on_generate_writable,
         .on_done = on_generate_done,
     };
-    static const struct rmk_rpc_events ignored = {
-        .on_message = ignore_message,
-        .on_done = ignore_done,
-    };
     struct generate *generate = calloc(1, sizeof(*generate));
 
     if (generate == NULL) {
-        rmk_rpc_call_listen(call, &ignored, NULL);
-        rmk_rpc_call_finish(call, RMK_STATUS_RESOURCE_EXHAUSTED, "no memory for a call");
+        rmk_rpc_call_refuse(call, RMK_STATUS_RESOURCE_EXHAUSTED, "no memory for a call");
         return;
     }
     generate->listener.ops = &listener_ops;
@@ -477,10 +457,7 @@ static void on_status_message(struct rmk_rpc_call *call, struct rmk_bytes messag
 
 static void on_status(struct rmk_rpc_call *call, void *context)
 {
-    static const struct rmk_rpc_events events = {
-        .on_message = on_status_message,
-        .on_done = ignore_done,
-    };
+    static const struct rmk_rpc_events events = {.on_message = on_status_message};
 
     rmk_rpc_call_listen(call, &events, context);
 }

@@ -1,7 +1,8 @@
 /* The CUDA device: one GPU, one stream; every op is enqueued there and returns.
  *
  *     device.cu      life, memory, the op table, the plugin's door
- *     staging.cu     index lists and weights on their way to the GPU, through pinned memory
+ *     staging.cu     index lists on their way to the GPU, through pinned memory
+ *     load.cu        weights on their way, through a ring of their own
  *     linear.cu      GEMMs: cublasLt where it has an algorithm, tile.cu's kernel where not
  *     gemm.h         what cublasLt is asked (lt.cu); an emulated device answers "nothing"
  *     rows.cu  attention.cu  attention_mma.cu  vision.cu  head.cu
@@ -46,6 +47,13 @@ struct rmk_cuda {
     cudaEvent_t staging_free[RMK_STAGING_PARTS]; /* the part's copies are done */
     uint32_t staging_part;
     size_t staging_used; /* of the part */
+
+    /* load.cu, while weights come in */
+    uint32_t load_parts;
+    size_t load_part_bytes;
+    unsigned char *load_host;   /* pinned */
+    unsigned char *load_device; /* its twin: what is converted passes through */
+    cudaEvent_t *load_free;     /* [load_parts] */
 
     /* head.cu, sized by reserve */
     float *logits[2];                     /* [head rows, head columns]; the second under guidance */
@@ -115,6 +123,16 @@ enum rmk_err rmk_staging_send(struct rmk_cuda *cuda, const void *host, void *tar
 enum rmk_err rmk_staging_list(struct rmk_cuda *cuda, const void *list_host, size_t bytes,
                               const void **out_device);
 
+/* -- load.cu
+ * ----------------------------------------------------------------------------------------- */
+
+enum rmk_err rmk_cuda_load_begin(struct rmk_device *device, uint32_t part_count, size_t part_bytes,
+                                 struct rmk_why *why);
+void rmk_cuda_load_end(struct rmk_device *device);
+enum rmk_err rmk_cuda_load_room(struct rmk_device *device, uint32_t part, void **out_host);
+enum rmk_err rmk_cuda_load_send(struct rmk_device *device, uint32_t part, size_t count,
+                                enum rmk_dtype dtype, void *target, enum rmk_dtype target_dtype);
+
 /* -- linear.cu, tile.cu, lt.cu
  * --------------------------------------------------------------------------- */
 
@@ -125,6 +143,11 @@ void rmk_cuda_linear_destroy(struct rmk_device *device, struct rmk_linear *linea
 enum rmk_err rmk_cuda_linear(struct rmk_device *device, const struct rmk_linear *linear,
                              const void *x, uint32_t m, void *y, enum rmk_dtype y_dtype);
 
+void *rmk_cuda_linear_weight(struct rmk_device *device, struct rmk_linear *linear);
+
+/* `count` elements from one type to another, on the device. */
+enum rmk_err rmk_cuda_convert(struct rmk_cuda *cuda, enum rmk_dtype from_dtype, const void *from,
+                              enum rmk_dtype to_dtype, void *to, size_t count);
 enum rmk_err rmk_cuda_dummy(struct rmk_device *device, uint64_t seed, uint64_t first,
                             uint64_t stride, uint32_t rows, uint32_t columns, uint16_t *y);
 

@@ -173,6 +173,11 @@ static const struct rmk_ops ops = {
     .pool2x2 = rmk_cuda_pool2x2,
     .head = rmk_cuda_head,
     .dummy = rmk_cuda_dummy,
+    .load_begin = rmk_cuda_load_begin,
+    .load_end = rmk_cuda_load_end,
+    .load_room = rmk_cuda_load_room,
+    .load_send = rmk_cuda_load_send,
+    .linear_weight = rmk_cuda_linear_weight,
 };
 
 static void destroy(struct rmk_device *device)
@@ -183,6 +188,7 @@ static void destroy(struct rmk_device *device)
     rmk_cuda_head_release(cuda);
     rmk_gemm_destroy(cuda->gemm);
     rmk_staging_deinit(cuda);
+    rmk_cuda_load_end(device);
     if (cuda->stream != NULL) {
         (void)cudaStreamDestroy(cuda->stream);
     }

@@ -8,6 +8,10 @@
  * shuffles, ldmatrix and mma.sync follow the register layouts of the PTX manual, so that index
  * mistakes around them show here.
  *
+ * A copy out of pinned memory is done as late as may be: when a launch, an event or a wait of its
+ * stream needs it. Calls that allocate or wait are counted, for a test to read
+ * (kernels/cuda/counts.h).
+ *
  * What this cannot show: data races between threads that no barrier orders (they run in order
  * here), alignment faults, and anything of speed.
  */
@@ -18,6 +22,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+
+#include "kernels/cuda/counts.h"
 
 #define __global__ static
 #define __device__
@@ -133,36 +139,16 @@ static inline cudaError_t cudaSetDevice(int)
 {
     return cudaSuccess;
 }
-static inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned)
-{
-    *out = (cudaStream_t)(uintptr_t)1; /* never looked into, but not none */
-    return cudaSuccess;
-}
-static inline cudaError_t cudaStreamDestroy(cudaStream_t)
-{
-    return cudaSuccess;
-}
-static inline cudaError_t cudaStreamSynchronize(cudaStream_t)
-{
-    return cudaSuccess;
-}
-static inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t *out, unsigned)
-{
-    *out = nullptr;
-    return cudaSuccess;
-}
-static inline cudaError_t cudaEventDestroy(cudaEvent_t)
-{
-    return cudaSuccess;
-}
-static inline cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t)
-{
-    return cudaSuccess;
-}
-static inline cudaError_t cudaEventSynchronize(cudaEvent_t)
-{
-    return cudaSuccess;
-}
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned flags);
+cudaError_t cudaStreamDestroy(cudaStream_t stream);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *out, unsigned flags);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
+
+/* What a launch waits for: the stream's copies before it. */
+void rmk_emulate_flush(cudaStream_t stream);
 static inline cudaError_t cudaGetLastError(void)
 {
     return cudaSuccess;

@@ -39,6 +39,22 @@ static enum rmk_err convert_from(struct rmk_cuda *cuda, enum rmk_dtype to_dtype,
     }
 }
 
+enum rmk_err rmk_cuda_convert(struct rmk_cuda *cuda, enum rmk_dtype from_dtype, const void *from,
+                              enum rmk_dtype to_dtype, void *to, size_t count)
+{
+    if (count == 0) {
+        return RMK_OK;
+    }
+    switch (from_dtype) {
+    case RMK_F32:
+        return convert_from<float>(cuda, to_dtype, from, to, count);
+    case RMK_F16:
+        return convert_from<rmk_f16>(cuda, to_dtype, from, to, count);
+    default:
+        return convert_from<rmk_bf16>(cuda, to_dtype, from, to, count);
+    }
+}
+
 /* Host array to compute type on the device, through the staging ring; rows of k out of rows of
  * ld. A row longer than a part goes in pieces. */
 static enum rmk_err upload_rows(struct rmk_cuda *cuda, const void *source_host,
@@ -68,10 +84,7 @@ static enum rmk_err upload_rows(struct rmk_cuda *cuda, const void *source_host,
                 continue;
             }
             RMK_PASS(rmk_staging_send(cuda, host, device, rows * width * element));
-            RMK_PASS((dtype == RMK_F32 ? convert_from<float>
-                      : dtype == RMK_F16
-                          ? convert_from<rmk_f16>
-                          : convert_from<rmk_bf16>)(cuda, act, device, place, rows * width));
+            RMK_PASS(rmk_cuda_convert(cuda, dtype, device, act, place, rows * width));
         }
     }
     return RMK_OK;
@@ -86,9 +99,9 @@ static enum rmk_err fill(struct rmk_cuda *cuda, const struct rmk_linear_source *
     RMK_CUDA(cuda, cudaMalloc(&linear->weight, (size_t)source->n * source->k * act + 1));
     if (source->weight_device != NULL) {
         rmk_assert(source->dtype == RMK_BF16 && source->ld == source->k);
-        RMK_PASS(convert_from<rmk_bf16>(cuda, cuda->device.info.act, source->weight_device,
-                                        linear->weight, (size_t)source->n * source->k));
-    } else {
+        RMK_PASS(rmk_cuda_convert(cuda, RMK_BF16, source->weight_device, cuda->device.info.act,
+                                  linear->weight, (size_t)source->n * source->k));
+    } else if (source->weight_host != NULL) {
         RMK_PASS(upload_rows(cuda, source->weight_host, source->dtype, source->n, source->k,
                              source->ld, linear->weight));
     }
@@ -97,13 +110,12 @@ static enum rmk_err fill(struct rmk_cuda *cuda, const struct rmk_linear_source *
     }
     RMK_CUDA(cuda, cudaMalloc((void **)&linear->bias, (size_t)source->n * sizeof(float) + 1));
     RMK_CUDA(cuda, cudaMalloc(&linear->bias_act, (size_t)source->n * act + 1));
-    RMK_PASS(rmk_cuda_of(&cuda->device)
-                 ->device.ops->upload(&cuda->device, linear->bias, source->bias_host,
+    RMK_PASS(cuda->device.ops->upload(&cuda->device, linear->bias, source->bias_host,
                                       (size_t)source->n * sizeof(float)));
     return upload_rows(cuda, source->bias_host, RMK_F32, 1, source->n, source->n, linear->bias_act);
 }
 
-/* worker/text/weights.c's dummy_bits; its test compares. */
+/* model/dummy.h's rmk_dummy_bits; the weights' test compares. */
 __global__ void __launch_bounds__(RMK_CUDA_BLOCK)
     dummy_kernel(uint64_t seed, uint64_t first, uint64_t stride, uint32_t columns, rmk_bf16 *y,
                  size_t count)
@@ -204,6 +216,12 @@ enum rmk_err rmk_cuda_linear_create(struct rmk_device *device,
     prepare(cuda, linear);
     *out = linear;
     return RMK_OK;
+}
+
+void *rmk_cuda_linear_weight(struct rmk_device *device, struct rmk_linear *linear)
+{
+    (void)device;
+    return linear->weight;
 }
 
 void rmk_cuda_linear_destroy(struct rmk_device *device, struct rmk_linear *linear)

@@ -16,7 +16,7 @@
 #include "kernels/cuda/emulate.h"
 
 #define RMK_LAUNCH(cuda, kernel, grid, block, shared_bytes, ...)                                   \
-    ((void)(cuda),                                                                                 \
+    (rmk_emulate_flush((cuda)->stream),                                                            \
      rmk_emulate_launch((grid), (block), (shared_bytes), [&]() { (kernel)(__VA_ARGS__); }),        \
      cudaGetLastError())
 #define RMK_DYNAMIC_SHARED(name) unsigned char *name = rmk_emulate_shared()

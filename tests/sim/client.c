@@ -149,6 +149,37 @@ static void on_emit(struct sim *sim, const struct rmk_action *action)
     }
 }
 
+static void count_answer(struct sim *sim, const struct sim_ask *ask,
+                         const struct rmk_action *action)
+{
+    const struct rmk_usage *usage = &action->finish.usage;
+    const struct {
+        bool holds;
+        enum sim_stat what;
+    } table[] = {
+        {ask->submits > 1, SIM_ANSWERED_RETRIED},
+        {usage->recoveries > 0, SIM_ANSWERED_RECOVERED},
+        {usage->replays > 0, SIM_ANSWERED_REPLAYED},
+        {usage->restarted, SIM_ANSWERED_RESTARTED},
+        {(ask->groups & (ask->groups - 1)) != 0, SIM_ANSWERED_MOVED},
+        {ask->cfg_scale > 0, SIM_ANSWERED_GUIDED},
+        {ask->item_count > 0, SIM_ANSWERED_PICTURES},
+        {ask->remasking == RMK_REMASK_RANDOM, SIM_ANSWERED_RANDOM},
+        {action->finish.reason == RMK_FINISH_STOP, SIM_ANSWERED_STOP},
+        {ask->lane == RMK_LANE_BATCH, SIM_ANSWERED_BATCH},
+        {ask->tenant == 0, SIM_ANSWERED_TENANT_0},
+        {ask->tenant == 1, SIM_ANSWERED_TENANT_1},
+        {ask->tenant == 2, SIM_ANSWERED_TENANT_2},
+    };
+
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        if (table[i].holds) {
+            sim_count(sim, table[i].what);
+        }
+    }
+    sim->stats.answered[ask->rule.rule][ask->cache.cache]++;
+}
+
 /* The whole answer, or with a text-level stop a settled part of it; then the suffix. */
 static void judge_success(struct sim *sim, struct sim_ask *ask, const struct rmk_action *action)
 {
@@ -178,7 +209,10 @@ static void judge_success(struct sim *sim, struct sim_ask *ask, const struct rmk
         ask->settled > count) {
         wrong(sim, ask, "the answer takes settled text back");
     }
-    sim->answers += whole;
+    if (whole) {
+        count_answer(sim, ask, action);
+    }
+    sim_count(sim, whole ? SIM_END_ANSWERED : SIM_END_TEXT_STOP);
 }
 
 /* What it gets at its deadline: what is settled, or all that is decided. Which stop cuts it short
@@ -198,6 +232,7 @@ static void judge_deadline(struct sim *sim, struct sim_ask *ask, const struct rm
     if (answered != (ask->best_at_deadline && action->finish.usage.committed > 0)) {
         wrong(sim, ask, "a deadline's answer without ids, or ids without being asked for");
     }
+    sim_count(sim, answered ? SIM_END_BEST : SIM_END_DEADLINE);
 }
 
 /* No group that the coordinator has ever heard of could take it. */
@@ -234,18 +269,22 @@ static bool has_bad_picture(const struct sim *sim, const struct sim_ask *ask)
 static void judge_failure(struct sim *sim, struct sim_ask *ask, const struct rmk_action *action)
 {
     struct sim_truth truth;
+    enum sim_stat end = SIM_END_LOSSES;
     bool excused = false;
 
     switch (action->finish.err) {
     case RMK_EINTERNAL:
         sim_oracle(&sim->model, ask, ask->numerics_class, &truth);
         excused = truth.poisoned;
+        end = SIM_END_POISONED;
         break;
     case RMK_EINVAL:
         excused = ask->condemned || is_too_long(sim, ask);
+        end = ask->condemned ? SIM_END_CONDEMNED : SIM_END_TOO_LONG;
         break;
     case RMK_ECORRUPT:
         excused = has_bad_picture(sim, ask);
+        end = SIM_END_PICTURE;
         break;
     case RMK_EUNAVAILABLE:
         /* A worker may have died before, with nobody told. */
@@ -260,6 +299,7 @@ static void judge_failure(struct sim *sim, struct sim_ask *ask, const struct rmk
                       action->finish.why);
         wrong(sim, ask, "failed without a reason");
     }
+    sim_count(sim, end);
 }
 
 /* Turned away for load or while draining: come back a few times, as the hint says. */
@@ -281,6 +321,9 @@ static void on_refused(struct sim *sim, struct sim_ask *ask, const struct rmk_ac
     }
     ask->ended = true;
     sim->ended_count++;
+    sim_count(sim, action->finish.err == RMK_ELIMIT         ? SIM_END_FULL
+                   : action->finish.err == RMK_EUNAVAILABLE ? SIM_END_DRAINING
+                                                            : SIM_END_TOO_LONG);
 }
 
 static void on_finish(struct sim *sim, const struct rmk_action *action)
@@ -308,6 +351,7 @@ static void on_finish(struct sim *sim, const struct rmk_action *action)
         if (!ask->cancelled) {
             wrong(sim, ask, "cancelled by nobody");
         }
+        sim_count(sim, SIM_END_CANCELLED);
         break;
     case RMK_FINISH_DEADLINE:
         if (ask->deadline_us == 0 || ask->deadline_us > sim->now_us) {

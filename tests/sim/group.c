@@ -102,6 +102,7 @@ void sim_group_die(struct sim *sim, uint32_t index, bool told)
     struct sim_group *group = &sim->groups[index];
 
     group->alive = false;
+    sim_count(sim, SIM_GROUP_LOSSES);
     if (told) {
         /* Not in order with what the group sent before: the loss may be seen first, or last of all.
          */
@@ -329,6 +330,7 @@ static void answer_row(struct sim *sim, struct sim_group *group, const struct pl
     };
     message->classes[message->row_count++] = group->numerics_class;
     if (row->ahead <= 1 && sim_fault(sim, sim->chaos.garble_per_mille)) {
+        sim_count(sim, SIM_ROWS_GARBLED);
         switch (row->read_count == 0 ? 0 : sim_below(sim, 4)) {
         case 0:
             message->row_count--; /* the row is missing */
@@ -361,6 +363,7 @@ static void refuse_plan(struct sim *sim, struct sim_group *group, const struct p
     if (culprit >= 0) {
         message->event.step.culprit = plan->rows[culprit].request;
     }
+    sim_count(sim, SIM_PLANS_FAILED);
     (void)snprintf(message->why, sizeof(message->why), "the plan did not run: %s",
                    rmk_err_name(err));
     sim_send(sim, message, sim_between(sim, 0, sim->compute_us_max), &group->up_us);
@@ -489,6 +492,7 @@ static bool run_ahead(struct sim *sim, struct sim_group *group, const struct pla
         }
         for (uint32_t i = 0; i < plan->plan.row_count; i++) {
             positions += forward_ahead(sim, group, plan, i, n, &ahead, message);
+            sim_count(sim, SIM_ROWS_AHEAD);
             reads += ahead.canvases[i].read_count;
         }
         if (positions > group->step_rows_max ||
@@ -496,7 +500,6 @@ static bool run_ahead(struct sim *sim, struct sim_group *group, const struct pla
             sim_fail(sim, SIM_WRONG, "%u positions and %u reads are run ahead, group %u takes less",
                      positions, reads, plan->plan.group);
         }
-        sim->aheads++;
     }
     return true;
 }
@@ -508,6 +511,7 @@ static void garble_ahead(struct sim *sim, struct sim_message *message)
         if (!sim_fault(sim, sim->chaos.garble_per_mille)) {
             continue;
         }
+        sim_count(sim, SIM_ROWS_GARBLED);
         uint32_t n = sim_below(sim, message->rows[i].ahead_count + 1);
         uint32_t *count =
             n == 0 ? &message->rows[i].guess_count : &message->ahead[i][n - 1].guess_count;
@@ -526,11 +530,39 @@ static void garble_ahead(struct sim *sim, struct sim_message *message)
     }
 }
 
+static void count_plan(struct sim *sim, const struct plan *plan)
+{
+    static const enum sim_stat kinds[] = {[RMK_PLAN_FULL] = SIM_ROWS_FULL,
+                                          [RMK_PLAN_WINDOW] = SIM_ROWS_WINDOW,
+                                          [RMK_PLAN_FEATURE] = SIM_ROWS_FEATURE};
+    uint32_t full = 0;
+
+    sim_count(sim, SIM_PLANS);
+    for (uint32_t i = 0; i < plan->plan.row_count; i++) {
+        struct sim_ask *ask = sim_ask_of(sim, plan->rows[i].request);
+        full += plan->rows[i].kind == RMK_PLAN_FULL;
+        sim_count(sim, kinds[plan->rows[i].kind]);
+        if (plan->rows[i].read_count == 0) {
+            sim_count(sim, SIM_ROWS_REPLAY);
+        }
+        if (ask != NULL) {
+            ask->groups |= 1U << plan->plan.group;
+        }
+    }
+    if (plan->plan.row_count > 1) {
+        sim_count(sim, SIM_PLANS_SHARED);
+    }
+    if (full > 0 && full < plan->plan.row_count) {
+        sim_count(sim, SIM_PLANS_MIXED);
+    }
+}
+
 static void run_plan(struct sim *sim, struct sim_group *group, struct plan *plan)
 {
     struct sim_message *message;
 
     verify_plan(sim, group, plan);
+    count_plan(sim, plan);
     group->sequence = plan->plan.sequence;
     if (group->stall_next) {
         group->stall_next = false;
@@ -604,6 +636,14 @@ static struct sim_staged *find_pull(struct sim_group *group, uint64_t number)
     return NULL;
 }
 
+/* Features that are not what the vision worker's checksum says. */
+static bool is_garbled(const struct sim *sim, const struct pull *pull)
+{
+    return !sim_is_healing(sim) &&
+           sim_mix(sim_mix(sim->seed, UINT64_C(0x67617262)), pull->number) % 1000 <
+               sim->chaos.fetch_garble_per_mille;
+}
+
 static void pull_ends(struct sim *sim, struct sim_event *event)
 {
     const struct pull *pull = event->payload;
@@ -622,6 +662,9 @@ static void pull_ends(struct sim *sim, struct sim_event *event)
         err = RMK_EUNAVAILABLE;
     } else if (!sim_vision_has(sim, pull->vision, pull->vision_epoch, staged->key)) {
         err = RMK_ENOTFOUND;
+    } else if (is_garbled(sim, pull)) {
+        err = RMK_ECORRUPT;
+        sim_count(sim, SIM_PULLS_GARBLED);
     }
     struct sim_message *message =
         sim_message(err == RMK_OK ? RMK_EVENT_FEATURES_RESIDENT : RMK_EVENT_FEATURES_FAILED);
@@ -807,6 +850,7 @@ void sim_group_act(struct sim *sim, const struct rmk_action *action)
     }
     if (action->kind == RMK_ACTION_DISSOLVE) {
         struct sim_event *event = sim_at(sim, sim->now_us + sim_link_delay(sim), dissolve);
+        sim_count(sim, SIM_DISSOLVED);
         event->index = action->place.group;
         event->number = action->place.epoch;
         return;

@@ -6,7 +6,7 @@
  *   group.c    text groups that verify what they are told      vision.c   vision workers with a
  * small cache client.c   requests, their clients, the verdict on each answer model.c    a model
  * whose answer hangs on everything it may depend on oracle.c   the official loop, written a second
- * time
+ * time stats.c    what was reached
  *
  * Exit: 127 the engine broke an invariant or crashed, 128 something never ended, 129 something was
  * wrong.
@@ -20,6 +20,7 @@
 #include <stdio.h>
 
 #include "coordinator/engine/engine.h"
+#include "tests/sim/stats.h"
 
 enum {
     SIM_CRASH = 127,
@@ -135,6 +136,7 @@ struct sim_ask {
     uint32_t faults_before;
     struct rmk_request_id id;
     uint64_t numerics_class; /* of the last group that ran it */
+    uint32_t groups;         /* bit i: group i has answered a row of it */
     uint32_t leading;        /* decided, with no mask before */
     uint32_t settled;
     int32_t settled_ids[SIM_GEN_MAX];
@@ -266,6 +268,7 @@ struct sim_chaos {
     uint32_t encode_stall_per_mille;
     uint32_t encode_fail_per_mille;
     uint32_t fetch_stall_per_mille;
+    uint32_t fetch_garble_per_mille; /* drawn apart, so that older seeds keep their meaning */
     uint32_t evict_per_mille;
     uint32_t bad_picture_per_mille;
     uint32_t class_change_per_mille;
@@ -289,7 +292,6 @@ struct sim {
     uint64_t timer_us;
     uint64_t timer_token;
     bool draining;
-    uint32_t steps;
     uint32_t faults; /* injected so far */
     uint64_t pulls;
 
@@ -309,8 +311,7 @@ struct sim {
     struct sim_ask asks[SIM_ASKS_MAX];
     uint32_t ask_count;
     uint32_t ended_count;
-    uint32_t answers; /* finished with a text that equals the oracle's */
-    uint32_t aheads;  /* forwards run ahead */
+    struct sim_stats stats;
 
     bool print_trace;
     FILE *record; /* scripts: the trace goes here too */
@@ -343,6 +344,7 @@ struct sim_message *sim_message(enum rmk_event_kind kind);
 uint64_t sim_link_delay(struct sim *sim);
 bool sim_is_healing(const struct sim *sim);
 bool sim_fault(struct sim *sim, uint32_t per_mille); /* by chance, not while healing; counted */
+void sim_count(struct sim *sim, enum sim_stat what);
 
 /* ---- workers
  * -----------------------------------------------------------------------------------------------------

@@ -163,6 +163,13 @@ static bool is_mixed(const struct sim *sim)
     return sim->seed % 2 == 1;
 }
 
+/* Of these, some are crowded: many requests at once, room for all, and losses that they survive. So
+ * plans are wide and mixed, and most requests come to an answer that is compared. */
+static bool is_crowded(const struct sim *sim)
+{
+    return sim->seed % 8 == 7;
+}
+
 static uint32_t draw_apart(const struct sim *sim, uint32_t who, uint32_t what, uint32_t bound)
 {
     return (uint32_t)(sim_mix(sim_mix(sim->seed, UINT64_C(0x6d69780000) + who), what) % bound);
@@ -221,15 +228,37 @@ static void draw_ahead(struct sim *sim)
     if (sim->seed % 4 != 3) {
         return;
     }
-    sim->limits.ahead_max = draw_apart(sim, 300, 0, SIM_AHEAD_MAX + 1);
+    sim->limits.ahead_max =
+        draw_apart(sim, 300, 0, 8) == 0 ? 1 : 2 + draw_apart(sim, 300, 1, SIM_AHEAD_MAX - 1);
     for (uint32_t i = 0; i < sim->group_count; i++) {
         struct sim_group *group = &sim->groups[i];
         uint32_t who = 301 + i;
-        group->ahead_max = draw_apart(sim, who, 0, 5) == 0 ? 0 : 2 + draw_apart(sim, who, 1, 5);
-        group->slowness = draw_apart(sim, who, 2, 2) * draw_apart(sim, who, 3, 40);
+        group->ahead_max = draw_apart(sim, who, 0, 8) == 0 ? 0 : 2 + draw_apart(sim, who, 1, 5);
+        group->slowness = draw_apart(sim, who, 2, 4) == 0 ? draw_apart(sim, who, 3, 60) : 0;
     }
     for (uint32_t i = 0; i < sim->ask_count; i++) {
         sim->asks[i].stepwise = draw_apart(sim, i, 13, 8) == 0;
+    }
+}
+
+static void draw_crowd(struct sim *sim)
+{
+    sim->limits.requests_max = SIM_ASKS_MAX;
+    sim->limits.queued_max = SIM_ASKS_MAX;
+    sim->limits.rows_per_plan_max = 2 + draw_apart(sim, 201, 0, SIM_PLAN_ROWS_MAX - 1);
+    sim->limits.retries_max = RMK_RETRIES_MAX;
+    sim->model.poison_per_mille = 0;
+    sim->chaos.condemn_per_mille = 0;
+    sim->chaos.bad_picture_per_mille /= 4;
+    sim->chaos.fetch_garble_per_mille = draw_apart(sim, 202, 0, 60);
+    for (uint32_t i = 0; i < sim->group_count; i++) {
+        struct sim_group *group = &sim->groups[i];
+        group->slot_count = SIM_SLOTS_MAX - draw_apart(sim, 210 + i, 0, SIM_SLOTS_MAX / 2);
+        group->rows_max = SIM_ROWS_MAX;
+        group->step_rows_max = (2 + draw_apart(sim, 210 + i, 1, 4)) * SIM_ROWS_MAX;
+        group->kv_rows_max = (4 + draw_apart(sim, 210 + i, 2, 5)) * SIM_ROWS_MAX;
+        group->feature_rows_max = group->kv_rows_max;
+        group->reads_max = (2 + draw_apart(sim, 210 + i, 3, 4)) * SIM_GEN_MAX;
     }
 }
 
@@ -301,6 +330,20 @@ static void rise_vision(struct sim *sim, struct sim_event *event)
     sim_vision_form(sim, event->index);
 }
 
+static void count_seed(struct sim *sim)
+{
+    sim->stats.seeds = 1;
+    sim->stats.asked = sim->ask_count;
+    sim->stats.faults = sim->faults;
+    sim_count(sim, (enum sim_stat)(SIM_SEEDS_1_GROUP + sim->group_count - 1));
+    if (sim->draining) {
+        sim_count(sim, SIM_SEEDS_DRAINED);
+    }
+    if (sim->faults == 0) {
+        sim_count(sim, SIM_SEEDS_CALM);
+    }
+}
+
 void sim_run_seed(uint64_t seed, bool print_trace, struct sim *sim)
 {
     struct rmk_item pictures[4] = {0};
@@ -318,11 +361,14 @@ void sim_run_seed(uint64_t seed, bool print_trace, struct sim *sim)
         pictures[i].rows = 1 + sim_below(sim, 8);
         pictures[i].tile_count = 1 + sim_below(sim, 6);
     }
-    uint32_t asks = 3 + sim_below(sim, 14);
+    uint32_t asks = 3 + sim_below(sim, 14) + (is_crowded(sim) ? 16 : 0);
     for (uint32_t i = 0; i < asks; i++) {
         draw_ask(sim, pictures, 1 + sim_below(sim, 4));
     }
     draw_policies(sim);
+    if (is_crowded(sim)) {
+        draw_crowd(sim);
+    }
     draw_ahead(sim);
     sim_begin(sim);
     for (uint32_t i = 0; i < sim->group_count; i++) {
@@ -335,7 +381,7 @@ void sim_run_seed(uint64_t seed, bool print_trace, struct sim *sim)
     for (uint32_t i = 0; i < asks; i++) {
         plan_client(sim, i, span_us);
     }
-    if (sim_chance(sim, 200)) {
+    if (sim_chance(sim, 200) && !is_crowded(sim)) {
         sim_at(sim, sim_between(sim, 0, 400000), drain);
     }
     sim_at(sim, 0, poke);
@@ -343,5 +389,6 @@ void sim_run_seed(uint64_t seed, bool print_trace, struct sim *sim)
     while (sim_run_next(sim)) {
     }
     sim_group_check_idle(sim);
+    count_seed(sim);
     sim_end(sim);
 }

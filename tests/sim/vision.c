@@ -88,6 +88,7 @@ void sim_vision_die(struct sim *sim, uint32_t index, bool told)
     struct sim_vision *vision = &sim->visions[index];
 
     vision->alive = false;
+    sim_count(sim, SIM_VISION_LOSSES);
     if (told) {
         struct sim_message *message = sim_message(RMK_EVENT_VISION_DOWN);
         message->event.vision = (struct rmk_event_vision){.vision = index, .epoch = vision->epoch};

@@ -42,6 +42,11 @@ bool sim_fault(struct sim *sim, uint32_t per_mille)
     return happens;
 }
 
+void sim_count(struct sim *sim, enum sim_stat what)
+{
+    sim->stats.counts[what]++;
+}
+
 uint64_t sim_link_delay(struct sim *sim)
 {
     return sim_between(sim, sim->link_us_min, sim->link_us_max);
@@ -93,6 +98,13 @@ void sim_note(struct sim *sim, const char *line)
 
 static void take_trace(void *context, const char *line)
 {
+    const char *what = strchr(line, ' '); /* after the time */
+
+    if (what != NULL && strncmp(what, " late ", 6) == 0) {
+        sim_count(context, SIM_LATE);
+    } else if (what != NULL && strncmp(what, " evict ", 7) == 0) {
+        sim_count(context, SIM_EVICTED);
+    }
     sim_note(context, line);
 }
 
@@ -271,7 +283,7 @@ void sim_deliver(struct sim *sim, const struct rmk_event *event)
     note_answer(sim, &timed);
     rmk_engine_count(sim->engine, &sim->before);
     rmk_engine_step(sim->engine, &timed, &actions);
-    sim->steps++;
+    sim->stats.steps++;
     for (uint32_t i = 0; i < actions.count; i++) {
         perform(sim, &actions.items[i]);
     }
@@ -348,6 +360,7 @@ void sim_send(struct sim *sim, struct sim_message *message, uint64_t after_us, u
     sim_at(sim, at_us, arrive)->payload = message;
     if (sim_fault(sim, sim->chaos.duplicate_per_mille)) {
         struct sim_message *again = sim_message(message->event.kind);
+        sim_count(sim, SIM_DUPLICATES);
         *again = *message;
         sim_at(sim, at_us + sim_between(sim, 0, 200000), arrive)->payload = again;
     }

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/dummy.h"
 #include "model/spec.h"
-#include "worker/text/weights.h"
 
 enum { DUMMY_SEED = 5 };
 
@@ -66,9 +66,9 @@ static inline void dummy_write(struct dummy_writer *writer, const char *name, ui
     (void)fprintf(writer->header, "],\"data_offsets\":[%llu,%llu]}",
                   (unsigned long long)writer->offset,
                   (unsigned long long)(writer->offset + 2 * count));
+    const uint64_t seed = rmk_dummy_seed(DUMMY_SEED, name);
     for (uint64_t i = 0; i < count; i++) {
-        uint16_t bits =
-            strstr(name, "norm") != NULL ? 0x3f80 : rmk_weights_dummy(DUMMY_SEED, name, i);
+        uint16_t bits = strstr(name, "norm") != NULL ? 0x3f80 : rmk_dummy_bits(seed, i);
         if (writer->poisoned != NULL && strcmp(writer->poisoned, name) == 0 &&
             i / columns == writer->poisoned_row) {
             bits = 0x7fc0;

@@ -40,11 +40,7 @@ struct slow_step {
 
 static inline double slow_weight(const char *name, uint64_t i)
 {
-    uint32_t bits = (uint32_t)rmk_weights_dummy(DUMMY_SEED, name, i) << 16;
-    float value;
-
-    memcpy(&value, &bits, sizeof(value));
-    return (double)value;
+    return (double)rmk_dummy_f32(rmk_dummy_seed(DUMMY_SEED, name), i);
 }
 
 /* y [n] = W x [k] + b */

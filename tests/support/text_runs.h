@@ -2,9 +2,46 @@
 #ifndef RMK_TESTS_SUPPORT_TEXT_RUNS_H
 #define RMK_TESTS_SUPPORT_TEXT_RUNS_H
 
+#include "tests/support/dummy_model.h"
 #include "tests/support/text_group.h"
 
 enum { RUNS_READS_MAX = 128, RUNS_ROWS_MAX = 16, RUNS_PROMPT_MAX = 64 };
+
+/* What a test of all backends runs on. */
+static const struct text_backend {
+    const char *name;
+    enum rmk_dtype act;
+} text_backends[] = {{"ref", RMK_F32}, {"cpu", RMK_F32}, {"cpu", RMK_BF16}};
+enum { TEXT_BACKEND_COUNT = sizeof(text_backends) / sizeof(text_backends[0]) };
+
+/* The model of the tests; its `dir` may be pointed at a checkpoint meanwhile. */
+static struct rmk_spec text_spec;
+
+/* A group's setup. */
+static inline int text_runs_spec(void **state)
+{
+    (void)state;
+    text_spec = dummy_spec();
+    return 0;
+}
+
+/* `sizes`: slots, rows and caches; the rest follows. */
+static inline void text_runs_create(struct text_group *group, const struct text_backend *backend,
+                                    uint32_t size, const struct rmk_runner_options *sizes)
+{
+    *group = (struct text_group){
+        .device = {.backend = backend->name, .act = backend->act, .threads = 1},
+        .runner = *sizes,
+    };
+    group->runner.spec = &text_spec;
+    group->runner.step_rows_max = sizes->slot_count * sizes->rows_max;
+    group->runner.reads_max = RUNS_READS_MAX;
+    group->runner.load_dummy = strcmp(text_spec.dir, "dummy") == 0;
+    group->runner.dummy_seed = DUMMY_SEED;
+    if (text_group_create(group, size) != RMK_OK) {
+        fail_msg("%s, %u ranks: %s", backend->name, size, text_group_why(group));
+    }
+}
 
 struct text_run {
     const struct rmk_row *rows;

@@ -7,7 +7,8 @@ import torch
 from . import scenes as S
 from . import tiles
 
-RELATIONS = ["left of", "above", "below"]  # of neighbours in left-to-right order
+RELATIONS = ["left of", "right of", "above", "below"]
+UNKNOWN = -1  # nothing to be learnt there
 
 
 def draw(directory, shards, per_shard, seed=1000):
@@ -32,16 +33,31 @@ class Shard:
         self.attribute = torch.zeros(n, most, 3, dtype=torch.long)  # shape, colour, size of each object
         self.centre = torch.zeros(n, most, 2)  # 0..1
         self.count = torch.tensor([len(s["objects"]) - 1 for s in self.scenes])
-        self.beside = torch.full((n, most, 2), 3)  # relation to the next and from the previous object; 3: none
+        self.next = torch.full((n, most, 2), len(RELATIONS))  # to the next object and to the previous; or none
+        self.to_number = torch.full((n, most, most), UNKNOWN)  # how an object lies to the one of each number
+        self.to_colour = torch.full((n, most, len(colours)), UNKNOWN)  # and to the only other one of each colour
+        self.alike = torch.zeros(n, most, 2, dtype=torch.long)  # how many others have the same shape, the same colour
         self.background = torch.tensor([backgrounds.index(s["background"]) for s in self.scenes])
         for i, s in enumerate(self.scenes):
             for j, o in enumerate(s["objects"]):
                 self.attribute[i, j] = torch.tensor([S.ALL_SHAPES.index(o["shape"]), colours.index(o["colour"]),
                                                      int(o["size"] == "large")])
-                if j:
-                    r = RELATIONS.index(S.relation(s["objects"][j - 1], o))
-                    self.beside[i, j - 1, 0] = self.beside[i, j, 1] = r
                 self.centre[i, j] = torch.tensor([o["x"] / s["size"][0], o["y"] / s["size"][1]])
+                self._relate(i, j, o, s)
+
+    def _relate(self, i, j, o, scene):
+        others = [(k, x) for k, x in enumerate(scene["objects"]) if k != j]
+        for side, key in enumerate(("shape", "colour")):
+            self.alike[i, j, side] = sum(x[key] == o[key] for _, x in others)
+        for k, x in others:
+            if not S.clear(o, x, scene["size"]):
+                continue
+            r = RELATIONS.index(S.relation(o, x))
+            self.to_number[i, j, k] = r
+            if sum(y["colour"] == x["colour"] for _, y in others) == 1:
+                self.to_colour[i, j, list(S.COLOURS).index(x["colour"])] = r
+            if abs(k - j) == 1:
+                self.next[i, j, int(k < j)] = r
 
 
 def load(directory):

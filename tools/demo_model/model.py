@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from . import tiles
 
 CONFIG = dict(vocab=0, d=256, layers=5, heads=8, ff=512, theta=10000.0, eps=1e-5,
-              v_d=128, v_layers=4, v_heads=4, v_ff=512, tile=tiles.TILE, patch=tiles.PATCH)
+              v_d=128, v_layers=6, v_heads=4, v_ff=512, tile=tiles.TILE, patch=tiles.PATCH)
 
 
 def attend(q, k, v, mask=None):

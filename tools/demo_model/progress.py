@@ -11,16 +11,30 @@ def save(path, **state):
 
 
 def resume(path, modules, optimizers):
-    """Load what an interrupted run saved -> the step to go on with (0: there is nothing)"""
+    """Load what an interrupted run saved -> the step to go on with (0: there is nothing), the seconds spent"""
     if not path.exists():
-        return 0
+        return 0, 0.0
     state = torch.load(path, weights_only=True)
     for name, module in modules.items():
         module.load_state_dict(state[name])
     for o, s in zip(optimizers, state["optimizers"]):
         o.load_state_dict(s)
     print(f"going on from step {state['step']} of {path}", flush=True)
-    return state["step"]
+    return state["step"], state["seconds"]
+
+
+class Clock:
+    """How much of a training is done: by steps or, where `minutes` are given, by time, whichever is further."""
+
+    def __init__(self, steps, minutes, seconds=0.0):
+        self.steps, self.limit, self.begin = steps, minutes * 60 or float("inf"), time.time() - seconds
+
+    @property
+    def seconds(self):
+        return time.time() - self.begin
+
+    def done(self, step):
+        return max(step / self.steps, self.seconds / self.limit)
 
 
 class Meter:

@@ -10,6 +10,7 @@ from tools.reference import images
 from . import scenes as S
 
 TILE, PATCH = 84, 14
+WORDS = .12  # share of training scenes with a printed word
 PINPOINTS = [(84, 84), (84, 168), (168, 84), (168, 168)]
 
 
@@ -44,7 +45,7 @@ def draw_shard(seed, count, canvas=None):
     canvas = canvas or rng.choices(S.CANVASES, S.CANVAS_WEIGHTS)[0]
     tiles, patch, scenes = [], [], []
     for _ in range(count):
-        scene = S.sample_scene(rng, canvas)
+        scene = S.sample_scene(rng, canvas, words=WORDS)
         picture, labels = S.render(scene, rng)
         tiles.append(images.anyres(picture, TILE, PINPOINTS))
         patch.append(patch_owner(label_tiles(labels)))

@@ -98,6 +98,11 @@ static uint64_t kernels_bytes(const struct rmk_memory_ask *ask, const struct cut
            ask->reads_max * sizeof(struct rmk_head_result);
 }
 
+uint64_t rmk_memory_plan_cache_bytes(uint64_t memory_bytes, uint32_t sharers)
+{
+    return memory_bytes / 4 / (sharers > 0 ? sharers : 1);
+}
+
 struct rmk_memory_plan rmk_memory_plan_make(const struct rmk_memory_ask *ask)
 {
     const struct cut cut = cut_of(ask);
@@ -110,28 +115,36 @@ struct rmk_memory_plan rmk_memory_plan_make(const struct rmk_memory_ask *ask)
                           ask->text->width * sizeof(float),
         .kernels_bytes = kernels_bytes(ask, &cut),
         .free_bytes = ask->free_bytes,
+        .sharers = ask->sharers > 0 ? ask->sharers : 1,
     };
+    if (plan.sharers > 1) { /* the others may not have taken theirs yet */
+        plan.free_bytes = smaller(plan.free_bytes, ask->memory_bytes / plan.sharers);
+    }
     plan.total_bytes = plan.weights_bytes + plan.slots_bytes + plan.activations_bytes +
                        plan.kv_bytes + plan.features_bytes + plan.kernels_bytes;
 
     const uint64_t others = plan.weights_bytes + step_bytes(ask) + plan.activations_bytes +
                             plan.features_bytes + plan.kernels_bytes;
     const uint64_t each = slot_bytes(ask) + ask->rows_max * kv_row_bytes(ask, &cut);
-    plan.slots_that_fit = others < ask->free_bytes ? (ask->free_bytes - others) / each : 0;
+    plan.slots_that_fit = others < plan.free_bytes ? (plan.free_bytes - others) / each : 0;
     return plan;
 }
 
 void rmk_memory_plan_describe(const struct rmk_memory_plan *plan, char *out, size_t capacity)
 {
     const double mib = 1024.0 * 1024.0;
+    char share[64] = "";
 
+    if (plan->sharers > 1) {
+        (void)snprintf(share, sizeof(share), " (the share of 1 rank of %u)", plan->sharers);
+    }
     (void)snprintf(out, capacity,
                    "weights %.1f MiB, slots %.1f MiB, activations %.1f MiB, keys and values %.1f "
-                   "MiB, features %.1f MiB, kernels %.1f MiB: %.1f of %.1f MiB free, %" PRIu64
+                   "MiB, features %.1f MiB, kernels %.1f MiB: %.1f of %.1f MiB free%s, %" PRIu64
                    " slots would fit",
                    (double)plan->weights_bytes / mib, (double)plan->slots_bytes / mib,
                    (double)plan->activations_bytes / mib, (double)plan->kv_bytes / mib,
                    (double)plan->features_bytes / mib, (double)plan->kernels_bytes / mib,
-                   (double)plan->total_bytes / mib, (double)plan->free_bytes / mib,
+                   (double)plan->total_bytes / mib, (double)plan->free_bytes / mib, share,
                    plan->slots_that_fit);
 }

@@ -29,7 +29,9 @@ struct rmk_memory_ask {
     uint32_t reads_max;
     uint32_t kv_rows_max;
     uint32_t feature_rows_max;
-    uint64_t free_bytes; /* of the device, before anything is loaded */
+    uint64_t free_bytes;   /* of the device, before anything is loaded */
+    uint64_t memory_bytes; /* of the device altogether; with sharers */
+    uint32_t sharers;      /* ranks on the device: no more than an equal share is ours; 0: one */
 };
 
 struct rmk_memory_plan {
@@ -40,11 +42,16 @@ struct rmk_memory_plan {
     uint64_t features_bytes;
     uint64_t kernels_bytes;
     uint64_t total_bytes;
-    uint64_t free_bytes;
+    uint64_t free_bytes; /* at most our share */
+    uint32_t sharers;
     /* With everything else as asked: how many slots would fit, each with keys and values of
      * rows_max rows. */
     uint64_t slots_that_fit;
 };
+
+/* What a cache may take when nobody says how much: a quarter of the device's memory, which
+ * `sharers` ranks divide among them. */
+uint64_t rmk_memory_plan_cache_bytes(uint64_t memory_bytes, uint32_t sharers);
 
 struct rmk_memory_plan rmk_memory_plan_make(const struct rmk_memory_ask *ask);
 

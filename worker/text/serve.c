@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <xxhash.h>
 
@@ -15,8 +14,6 @@
 #include "model/safetensors.h"
 #include "model/spec.h"
 #include "model/tokenizer.h"
-#include "worker/attach.h"
-#include "worker/lane.h"
 #include "worker/text/cache.h"
 #include "worker/text/exchange.h"
 #include "worker/text/memory_plan.h"
@@ -29,29 +26,17 @@
 enum {
     ROWS_MAX_DEFAULT = 8192,
     READS_MAX = 4 * RMK_GEN_LENGTH_MAX,
-    PROTOCOL = 1,
 };
 
 struct serve {
+    struct rmk_host host;
     struct rmk_text_serve_options options;
-    struct rmk_spec spec;
-    uint8_t digest[32];
-    struct rmk_device *device;
     struct rmk_runner *runner; /* lane thread only, once serving */
     struct rmk_plan_limits limits;
     struct rmk_runner_cost cost;
-    uv_loop_t loop;
-    uv_signal_t terminate;
-    uv_signal_t interrupt;
-    struct rmk_rpc *rpc;
-    struct rmk_lane *lane;
-    struct rmk_attach *attach;
     struct rmk_staging *staging; /* rank 0 only */
     uint64_t epoch;              /* of the last Form; 0: none. Loop thread */
     uint32_t form_timeout_ms;
-    bool stopping;
-    char name[128];
-    Remask__Cluster__V1__Hello hello;
     Remask__Cluster__V1__Numerics numerics;
     /* The communicator belongs to the lane; the loop may only abort it, under the mutex. */
     pthread_mutex_t mutex;
@@ -73,7 +58,7 @@ static void send_fault(struct serve *serve, uint64_t epoch, const char *why)
     fault.why = (char *)why;
     message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_FAULT;
     message.fault = &fault;
-    rmk_attach_send(serve->attach, &message);
+    rmk_attach_send(serve->host.attach, &message);
 }
 
 static void on_resident(void *context, const struct rmk_staging_item *item, uint64_t pull_us)
@@ -88,7 +73,7 @@ static void on_resident(void *context, const struct rmk_staging_item *item, uint
     resident.pull_us = pull_us;
     message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_FEATURES_RESIDENT;
     message.features_resident = &resident;
-    rmk_attach_send(serve->attach, &message);
+    rmk_attach_send(serve->host.attach, &message);
 }
 
 static void on_failed(void *context, const struct rmk_staging_item *item, enum rmk_err err,
@@ -105,7 +90,7 @@ static void on_failed(void *context, const struct rmk_staging_item *item, enum r
     failed.why = (char *)why;
     message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_FEATURES_FAILED;
     message.features_failed = &failed;
-    rmk_attach_send(serve->attach, &message);
+    rmk_attach_send(serve->host.attach, &message);
 }
 
 /* ---- epochs
@@ -120,7 +105,7 @@ static const char *comm_kind(const struct serve *serve)
     if (serve->options.collectives != NULL) {
         return serve->options.collectives;
     }
-    return serve->device->info.stream != NULL ? "nccl" : "cpu";
+    return serve->host.device->info.stream != NULL ? "nccl" : "cpu";
 }
 
 static void abort_comm(struct serve *serve)
@@ -178,14 +163,14 @@ static void form_done(struct rmk_lane_job *job)
     Remask__Cluster__V1__Formed formed = REMASK__CLUSTER__V1__FORMED__INIT;
     Remask__Cluster__V1__WorkerMessage message = REMASK__CLUSTER__V1__WORKER_MESSAGE__INIT;
 
-    if (!serve->stopping && form->options.epoch == serve->epoch) {
+    if (!serve->host.stopping && form->options.epoch == serve->epoch) {
         if (form->err == RMK_OK) {
             rmk_log(RMK_LOG_INFO, "text", "group formed", "group=%s rank=%u epoch=%llu",
                     serve->options.group, serve->options.rank, (unsigned long long)serve->epoch);
             formed.epoch = form->options.epoch;
             message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_FORMED;
             message.formed = &formed;
-            rmk_attach_send(serve->attach, &message);
+            rmk_attach_send(serve->host.attach, &message);
         } else {
             rmk_log(RMK_LOG_WARN, "text", "group did not form", "group=%s epoch=%llu why=%s",
                     serve->options.group, (unsigned long long)serve->epoch, form->why.text);
@@ -213,9 +198,9 @@ static void post_form(struct serve *serve, const struct rmk_comm_id *id)
         .epoch = serve->epoch,
         .message_bytes_max = (size_t)1 << 20,
         .form_timeout_ms = serve->form_timeout_ms,
-        .device = serve->device,
+        .device = serve->host.device,
     };
-    rmk_lane_post(serve->lane, &form->job);
+    rmk_lane_post(serve->host.lane, &form->job);
 }
 
 static void on_form(struct serve *serve, const Remask__Cluster__V1__Form *form)
@@ -248,7 +233,7 @@ static void on_form(struct serve *serve, const Remask__Cluster__V1__Form *form)
     bootstrap.id.len = sizeof(id.bytes);
     message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_BOOTSTRAP_ID;
     message.bootstrap_id = &bootstrap;
-    rmk_attach_send(serve->attach, &message);
+    rmk_attach_send(serve->host.attach, &message);
     post_form(serve, &id);
 }
 
@@ -311,11 +296,11 @@ static void plan_done(struct rmk_lane_job *job)
     struct serve *serve = plan->serve;
     Remask__Cluster__V1__WorkerMessage message = REMASK__CLUSTER__V1__WORKER_MESSAGE__INIT;
 
-    if (!plan->stale && !serve->stopping && rmk_plan_epoch(plan->plan) == serve->epoch) {
+    if (!plan->stale && !serve->host.stopping && rmk_plan_epoch(plan->plan) == serve->epoch) {
         if (plan->err == RMK_OK) {
             message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_STEP_RESULT;
             message.step_result = (Remask__Cluster__V1__StepResult *)rmk_plan_result(plan->plan);
-            rmk_attach_send(serve->attach, &message);
+            rmk_attach_send(serve->host.attach, &message);
         } else {
             rmk_log(RMK_LOG_WARN, "text", "epoch is over", "group=%s rank=%u epoch=%llu why=%s",
                     serve->options.group, serve->options.rank, (unsigned long long)serve->epoch,
@@ -355,7 +340,7 @@ static void on_plan(struct serve *serve, Remask__Cluster__V1__CoordinatorMessage
     job->job.run = run_plan;
     job->job.done = plan_done;
     job->serve = serve;
-    rmk_lane_post(serve->lane, &job->job);
+    rmk_lane_post(serve->host.lane, &job->job);
 }
 
 static void on_prefetch(struct serve *serve, const Remask__Cluster__V1__Prefetch *prefetch)
@@ -435,27 +420,19 @@ static void on_lost(void *context)
  * ------------------------------------------------------------------------------------------------------------------
  */
 
-static void rpc_closed(void *context)
+static void stop(void *context)
 {
-    (void)context;
+    struct serve *serve = context;
+
+    end_epoch(serve);
+    rmk_staging_destroy(serve->staging);
 }
 
-static void on_signal(uv_signal_t *signal, int number)
+/* Ranks whose memory is this rank's too: of the host, or of its GPU. */
+static uint32_t sharers(const struct serve *serve)
 {
-    struct serve *serve = signal->data;
-
-    if (serve->stopping) {
-        _exit(128 + number); /* asked twice: at once */
-    }
-    serve->stopping = true;
-    rmk_log(RMK_LOG_INFO, "text", "stopping", "signal=%d", number);
-    end_epoch(serve);
-    rmk_attach_close(serve->attach, "the worker was asked to stop");
-    rmk_lane_close(serve->lane);
-    rmk_staging_destroy(serve->staging);
-    rmk_rpc_close(serve->rpc, rpc_closed, serve);
-    uv_close((uv_handle_t *)&serve->terminate, NULL);
-    uv_close((uv_handle_t *)&serve->interrupt, NULL);
+    return rmk_exchange_is_host(serve->host.device) ? serve->options.local_ranks
+                                               : serve->options.device_ranks;
 }
 
 /* Said before anything is loaded; on a GPU also held to what is free there. */
@@ -466,9 +443,9 @@ static enum rmk_err plan_memory(const struct serve *serve, const struct rmk_runn
         checkpoint != NULL ? rmk_checkpoint_find(checkpoint, "model.embed_tokens.weight") : NULL;
     const struct rmk_memory_ask ask = {
         .text = &runner->spec->text,
-        .act = serve->device->info.act,
+        .act = serve->host.device->info.act,
         .stored = table != NULL ? table->dtype : RMK_BF16,
-        .cuda = !rmk_exchange_is_host(serve->device),
+        .cuda = !rmk_exchange_is_host(serve->host.device),
         .rank = runner->rank,
         .size = runner->size,
         .slot_count = runner->slot_count,
@@ -477,7 +454,9 @@ static enum rmk_err plan_memory(const struct serve *serve, const struct rmk_runn
         .reads_max = runner->reads_max,
         .kv_rows_max = runner->kv_rows_max,
         .feature_rows_max = runner->feature_rows_max,
-        .free_bytes = serve->device->info.memory_free_bytes,
+        .free_bytes = serve->host.device->info.memory_free_bytes,
+        .memory_bytes = serve->host.device->info.memory_bytes,
+        .sharers = sharers(serve),
     };
     const struct rmk_memory_plan plan = rmk_memory_plan_make(&ask);
     char line[512];
@@ -499,8 +478,7 @@ static uint32_t cache_rows(const struct serve *serve, uint64_t bytes_max, uint64
                            uint64_t wanted)
 {
     if (bytes_max == RMK_TEXT_BYTES_AUTO) {
-        bytes_max = serve->device->info.memory_bytes / 4;
-        bytes_max /= rmk_exchange_is_host(serve->device) ? serve->options.local_ranks : 1;
+        bytes_max = rmk_memory_plan_cache_bytes(serve->host.device->info.memory_bytes, sharers(serve));
     }
     uint64_t rows = bytes_max / row_bytes;
     return (uint32_t)(rows < wanted ? rows : wanted);
@@ -510,15 +488,15 @@ static uint32_t cache_rows(const struct serve *serve, uint64_t bytes_max, uint64
  */
 static void plan_caches(struct serve *serve)
 {
-    const struct rmk_text_spec *text = &serve->spec.text;
+    const struct rmk_text_spec *text = &serve->host.spec.text;
     const uint32_t key_width =
         rmk_weights_cut(text->kv_head_count, 0, serve->options.size).count * text->head_width;
     const uint64_t rows_max = serve->limits.rows_max;
 
-    serve->limits.kv_rows_max =
-        cache_rows(serve, serve->options.kv_bytes_max,
-                   rmk_cache_kv_row_bytes(text->layer_count, key_width, serve->device->info.act),
-                   serve->limits.slot_count * rows_max);
+    serve->limits.kv_rows_max = cache_rows(
+        serve, serve->options.kv_bytes_max,
+        rmk_cache_kv_row_bytes(text->layer_count, key_width, serve->host.device->info.act),
+        serve->limits.slot_count * rows_max);
     serve->limits.feature_rows_max = cache_rows(
         serve, serve->options.feature_bytes_max,
         rmk_cache_feature_row_bytes(text->layer_count, text->width),
@@ -533,17 +511,13 @@ static enum rmk_err load_model(struct serve *serve, struct rmk_why *why)
     char path[1280];
     enum rmk_err err;
 
-    RMK_TRY(rmk_spec_read(options->model_dir, options->vision_dir, NULL, &serve->spec, why));
-    (void)snprintf(path, sizeof(path), "%s/tokenizer.json", options->model_dir);
+    RMK_TRY(rmk_host_load(&serve->host, &checkpoint, why));
+    (void)snprintf(path, sizeof(path), "%s/tokenizer.json", options->host.model_dir);
     RMK_TRY(rmk_tokenizer_create(path, &tokenizer, why));
-    RMK_TRY(rmk_spec_bind_tokenizer(&serve->spec, tokenizer, why));
-    if (!options->load_dummy) {
-        RMK_TRY(rmk_checkpoint_open(options->model_dir, &checkpoint, why));
-        rmk_checkpoint_digest(checkpoint, serve->digest);
-    }
+    RMK_TRY(rmk_spec_bind_tokenizer(&serve->host.spec, tokenizer, why));
     uint32_t rows_max = options->rows_max;
     if (rows_max == 0) {
-        rows_max = serve->spec.text.prompt_rows_max + RMK_GEN_LENGTH_MAX;
+        rows_max = serve->host.spec.text.prompt_rows_max + RMK_GEN_LENGTH_MAX;
         rows_max = rows_max < ROWS_MAX_DEFAULT ? rows_max : ROWS_MAX_DEFAULT;
     }
     serve->limits = (struct rmk_plan_limits){
@@ -551,13 +525,12 @@ static enum rmk_err load_model(struct serve *serve, struct rmk_why *why)
         .rows_max = rows_max,
         .step_rows_max = 2 * rows_max, /* guidance counts a request twice */
         .reads_max = READS_MAX,
-        .vocab = serve->spec.text.vocab,
+        .vocab = serve->host.spec.text.vocab,
     };
-    RMK_TRY(rmk_device_create(&options->device, &serve->device, why));
     plan_caches(serve);
     struct rmk_runner_options runner = {
-        .spec = &serve->spec,
-        .device = serve->device,
+        .spec = &serve->host.spec,
+        .device = serve->host.device,
         .rank = options->rank,
         .size = options->size,
         .slot_count = options->slot_count,
@@ -566,8 +539,8 @@ static enum rmk_err load_model(struct serve *serve, struct rmk_why *why)
         .reads_max = READS_MAX,
         .kv_rows_max = serve->limits.kv_rows_max,
         .feature_rows_max = serve->limits.feature_rows_max,
-        .load_dummy = options->load_dummy,
-        .dummy_seed = options->dummy_seed,
+        .load_dummy = options->host.load_dummy,
+        .dummy_seed = options->host.dummy_seed,
     };
     RMK_TRY(plan_memory(serve, &runner, checkpoint, why));
     RMK_TRY(rmk_runner_create(&runner, &serve->runner, why));
@@ -580,26 +553,16 @@ out:
 
 static void fill_hello(struct serve *serve)
 {
-    Remask__Cluster__V1__Hello *hello = &serve->hello;
+    Remask__Cluster__V1__Hello *hello = &serve->host.hello;
     Remask__Cluster__V1__Numerics *numerics = &serve->numerics;
-    char host[64] = "";
 
-    (void)gethostname(host, sizeof(host) - 1);
-    (void)snprintf(serve->name, sizeof(serve->name), "%s/%ld", host, (long)getpid());
     remask__cluster__v1__numerics__init(numerics);
-    numerics->backend = (char *)serve->device->info.backend;
-    numerics->architecture = serve->device->info.description;
-    numerics->dtype = (char *)rmk_dtype_name(serve->device->info.act);
+    numerics->backend = (char *)serve->host.device->info.backend;
+    numerics->architecture = serve->host.device->info.description;
+    numerics->dtype = (char *)rmk_dtype_name(serve->host.device->info.act);
     numerics->tp = serve->options.size;
     numerics->version = (char *)RMK_VERSION;
-    remask__cluster__v1__hello__init(hello);
-    hello->protocol_min = PROTOCOL;
-    hello->protocol_max = PROTOCOL;
     hello->role = REMASK__CLUSTER__V1__ROLE__TEXT;
-    hello->name = serve->name;
-    hello->version = (char *)RMK_VERSION;
-    hello->model_digest.data = serve->digest;
-    hello->model_digest.len = sizeof(serve->digest);
     hello->group = (char *)serve->options.group;
     hello->rank = serve->options.rank;
     hello->size = serve->options.size;
@@ -614,7 +577,6 @@ static void fill_hello(struct serve *serve)
     hello->cost_round_ns = serve->cost.round_ns;
     hello->feature_rows_max = serve->limits.feature_rows_max;
     hello->ahead_max = RMK_AHEAD_MAX;
-    hello->width = serve->spec.text.width;
 }
 
 static enum rmk_err start(struct serve *serve, struct rmk_why *why)
@@ -629,22 +591,14 @@ static enum rmk_err start(struct serve *serve, struct rmk_why *why)
     const struct rmk_text_serve_options *options = &serve->options;
     enum rmk_err err;
 
+    RMK_TRY(rmk_host_start(&serve->host, stop, serve, why));
     fill_hello(serve);
-    (void)uv_signal_init(&serve->loop, &serve->terminate);
-    (void)uv_signal_init(&serve->loop, &serve->interrupt);
-    serve->terminate.data = serve;
-    serve->interrupt.data = serve;
-    (void)uv_signal_start(&serve->terminate, on_signal, SIGTERM);
-    (void)uv_signal_start(&serve->interrupt, on_signal, SIGINT);
-    RMK_TRY(rmk_rpc_create(&serve->loop, &serve->rpc, why));
-    RMK_TRY(rmk_lane_create(&serve->loop, &serve->lane, why));
     if (options->rank == 0) {
-        RMK_TRY(rmk_staging_create(serve->rpc, &options->rpc, serve->spec.text.width,
+        RMK_TRY(rmk_staging_create(serve->host.rpc, &options->host.rpc, serve->host.spec.text.width,
                                    options->staging_bytes_max, &staging_events, serve,
                                    &serve->staging, why));
     }
-    RMK_TRY(rmk_attach_create(serve->rpc, &serve->loop, options->coordinator, &options->rpc,
-                              &serve->hello, &attach_events, serve, &serve->attach, why));
+    RMK_TRY(rmk_host_attach(&serve->host, &attach_events, serve, why));
 out:
     return err;
 }
@@ -662,7 +616,7 @@ int rmk_text_serve(const struct rmk_text_serve_options *options)
     }
     serve->options = *options;
     pthread_mutex_init(&serve->mutex, NULL);
-    (void)uv_loop_init(&serve->loop);
+    rmk_host_init(&serve->host, "text", &serve->options.host);
     if (load_model(serve, &why) != RMK_OK) {
         rmk_log(RMK_LOG_ERROR, "text", "cannot load the model", "why=%s", why.text);
         status = RMK_EXIT_CONFIG;
@@ -672,8 +626,8 @@ int rmk_text_serve(const struct rmk_text_serve_options *options)
     rmk_log(RMK_LOG_INFO, "text", "model loaded",
             "model=%s rank=%u/%u device=%s plan=%s full_row_ns=%llu window_row_ns=%llu "
             "round_ns=%llu seconds=%.1f",
-            options->model_dir, options->rank, options->size, serve->device->info.description, plan,
-            (unsigned long long)serve->cost.full_row_ns,
+            options->host.model_dir, options->rank, options->size,
+            serve->host.device->info.description, plan, (unsigned long long)serve->cost.full_row_ns,
             (unsigned long long)serve->cost.window_row_ns, (unsigned long long)serve->cost.round_ns,
             (double)(rmk_clock_us() - begun_us) / 1e6);
     if (options->dry_run) {
@@ -685,13 +639,12 @@ int rmk_text_serve(const struct rmk_text_serve_options *options)
         rmk_log(RMK_LOG_ERROR, "text", "cannot start", "why=%s", why.text);
         _exit(status); /* half-started handles: the process is over anyway */
     }
-    (void)uv_run(&serve->loop, UV_RUN_DEFAULT);
+    rmk_host_run(&serve->host);
     drop_comm(serve);
     status = 0;
 out:
     rmk_runner_destroy(serve->runner);
-    rmk_device_destroy(serve->device);
-    (void)uv_loop_close(&serve->loop);
+    rmk_host_deinit(&serve->host);
     pthread_mutex_destroy(&serve->mutex);
     free(serve);
     return status;

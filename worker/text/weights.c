@@ -4,8 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/prng.h"
+#include "model/dummy.h"
 #include "model/safetensors.h"
+#include "worker/text/load.h"
 
 enum { NAME_BYTES = 128 };
 
@@ -30,14 +31,8 @@ struct loader {
     uint64_t dummy_seed;
     uint32_t rank;
     uint64_t bytes;
-};
-
-/* A rectangle of a matrix on the host: in the mapping, or our own. */
-struct slice {
-    const void *data;
-    void *owned;
-    enum rmk_dtype dtype;
-    uint64_t ld;
+    bool looking;          /* the first of two passes over a checkpoint: is everything there? */
+    struct rmk_load *load; /* the second */
 };
 
 /* [rows.count, columns.count] of a tensor of full_rows x full_columns. */
@@ -48,55 +43,33 @@ struct rectangle {
     struct rmk_cut columns;
 };
 
-static uint64_t name_seed(uint64_t seed, const char *name)
-{
-    for (; *name != '\0'; name++) {
-        seed = (seed ^ (uint8_t)*name) * UINT64_C(0x100000001B3);
-    }
-    return seed;
-}
-
-static uint16_t dummy_bits(uint64_t seed, uint64_t element)
-{
-    uint64_t bits = rmk_prng_splitmix(seed, element);
-    /* The sum of four uniform numbers is close to normal; its deviation is 65536 / sqrt(3). */
-    int64_t sum = (int64_t)(bits & 0xffff) + (int64_t)(bits >> 16 & 0xffff) +
-                  (int64_t)(bits >> 32 & 0xffff) + (int64_t)(bits >> 48) - 2 * 65535;
-    float value = (float)sum * (0.02f * 1.7320508f / 65536.0f);
-    uint32_t word;
-
-    memcpy(&word, &value, sizeof(word));
-    return (uint16_t)((word + 0x7fff + (word >> 16 & 1)) >> 16);
-}
-
-uint16_t rmk_weights_dummy(uint64_t seed, const char *name, uint64_t element)
-{
-    return dummy_bits(name_seed(seed, name), element);
-}
-
 static enum rmk_err no_memory(const char *name, struct rmk_why *why)
 {
     return rmk_fail(why, RMK_ELIMIT, "no memory for tensor %s", name);
 }
 
-static enum rmk_err make_dummy(struct loader *loader, const char *name,
-                               const struct rectangle *where, struct slice *out,
-                               struct rmk_why *why)
+/* bf16 values made on the host, malloc'ed: one matrix or several, one above the other. */
+static enum rmk_err make_dummy(struct loader *loader, const char *const *names, uint32_t name_count,
+                               const struct rectangle *where, uint16_t **out, struct rmk_why *why)
 {
-    uint64_t seed = name_seed(loader->dummy_seed, name);
-    uint16_t *values = malloc((size_t)where->rows.count * where->columns.count * sizeof(*values));
+    const size_t count = (size_t)where->rows.count * where->columns.count;
+    uint16_t *values = malloc(name_count * count * sizeof(*values));
 
     if (values == NULL) {
-        return no_memory(name, why);
+        return no_memory(names[0], why);
     }
-    for (uint64_t row = 0; row < where->rows.count; row++) {
-        uint64_t first = (where->rows.begin + row) * where->full_columns + where->columns.begin;
-        for (uint64_t column = 0; column < where->columns.count; column++) {
-            values[row * where->columns.count + column] = dummy_bits(seed, first + column);
+    for (uint32_t i = 0; i < name_count; i++) {
+        uint64_t seed = rmk_dummy_seed(loader->dummy_seed, names[i]);
+        uint16_t *value = values + i * count;
+        for (uint64_t row = 0; row < where->rows.count; row++) {
+            uint64_t first = (where->rows.begin + row) * where->full_columns + where->columns.begin;
+            for (uint64_t column = 0; column < where->columns.count; column++) {
+                *value++ = rmk_dummy_bits(seed, first + column);
+            }
         }
     }
-    *out = (struct slice){
-        .data = values, .owned = values, .dtype = RMK_BF16, .ld = where->columns.count};
+    loader->bytes += name_count * count * sizeof(*values);
+    *out = values;
     return RMK_OK;
 }
 
@@ -119,49 +92,32 @@ out:
     return err;
 }
 
-/* Rows of `width` elements copied to a dense array. */
-static void copy_dense(const struct slice *slice, uint64_t rows, uint64_t width, uint8_t *out)
-{
-    size_t element = rmk_dtype_bytes(slice->dtype);
-
-    for (uint64_t row = 0; row < rows; row++) {
-        memcpy(out + row * width * element,
-               (const uint8_t *)slice->data + row * slice->ld * element, width * element);
-    }
-}
-
-static enum rmk_err load_slice(struct loader *loader, const char *name,
-                               const struct rectangle *where, struct slice *out,
+/* Where a rectangle of tensor `name` lies in its file; the caller says where it goes. */
+static enum rmk_err find_piece(struct loader *loader, const char *name,
+                               const struct rectangle *where, struct rmk_load_piece *out,
                                struct rmk_why *why)
 {
     const struct rmk_tensor *tensor = NULL;
+    const char *path = NULL;
+    uint64_t begin = 0;
     enum rmk_err err;
 
-    if (loader->checkpoint == NULL) {
-        RMK_TRY(make_dummy(loader, name, where, out, why));
-        loader->bytes += (uint64_t)where->rows.count * where->columns.count * sizeof(uint16_t);
-        goto out;
-    }
     RMK_TRY(expect_float(loader, name, 2, (uint64_t[]){where->full_rows, where->full_columns},
                          &tensor, why));
-    size_t element = rmk_dtype_bytes(tensor->dtype);
-    uint64_t first = where->rows.begin * where->full_columns + where->columns.begin;
-    loader->bytes += (uint64_t)where->rows.count * where->columns.count * element;
-    struct slice slice = {.data = (const uint8_t *)tensor->data + first * element,
-                          .dtype = tensor->dtype,
-                          .ld = where->full_columns};
-    if ((uintptr_t)slice.data % element != 0) {
-        /* The format lets a tensor begin anywhere; a backend reads whole elements. */
-        slice.owned = malloc((size_t)where->rows.count * where->columns.count * element);
-        if (slice.owned == NULL) {
-            err = no_memory(name, why);
-            goto out;
-        }
-        copy_dense(&slice, where->rows.count, where->columns.count, slice.owned);
-        slice.data = slice.owned;
-        slice.ld = where->columns.count;
-    }
-    *out = slice;
+    const uint64_t element = rmk_dtype_bytes(tensor->dtype);
+    const uint64_t first = where->rows.begin * where->full_columns + where->columns.begin;
+    rmk_checkpoint_place(loader->checkpoint, tensor, &path, &begin);
+    *out = (struct rmk_load_piece){
+        .path = path,
+        .offset = begin + first * element,
+        .pitch = where->full_columns * element,
+        .row_bytes = where->columns.count * element,
+        .row_count = where->rows.count,
+        .dtype = tensor->dtype,
+        .target_dtype = tensor->dtype,
+    };
+    (void)snprintf(out->tensor, sizeof(out->tensor), "%s", name);
+    loader->bytes += out->row_count * out->row_bytes;
 out:
     return err;
 }
@@ -171,26 +127,30 @@ static enum rmk_err load_vector(struct loader *loader, const char *name, uint64_
                                 struct rmk_cut cut, float **out, struct rmk_why *why)
 {
     const struct rmk_tensor *tensor = NULL;
-    float *values = malloc((size_t)cut.count * sizeof(float));
+    float *values = NULL;
     enum rmk_err err = RMK_OK;
 
+    if (loader->checkpoint != NULL) {
+        RMK_TRY(expect_float(loader, name, 1, &full, &tensor, why));
+    }
+    loader->bytes += cut.count * sizeof(float);
+    if (loader->looking) {
+        goto out;
+    }
+    values = malloc((size_t)cut.count * sizeof(float));
     if (values == NULL) {
         err = no_memory(name, why);
         goto out;
     }
     if (loader->checkpoint == NULL) {
         bool is_norm = strstr(name, "norm") != NULL;
-        uint64_t seed = name_seed(loader->dummy_seed, name);
+        uint64_t seed = rmk_dummy_seed(loader->dummy_seed, name);
         for (uint32_t i = 0; i < cut.count; i++) {
-            uint32_t word = (uint32_t)dummy_bits(seed, cut.begin + i) << 16;
-            memcpy(&values[i], &word, sizeof(word));
-            values[i] = is_norm ? 1.0f : values[i];
+            values[i] = is_norm ? 1.0f : rmk_dummy_f32(seed, cut.begin + i);
         }
     } else {
-        RMK_TRY(expect_float(loader, name, 1, &full, &tensor, why));
         rmk_tensor_to_f32(tensor, cut.begin, cut.count, values);
     }
-    loader->bytes += cut.count * sizeof(float);
     *out = values;
     values = NULL;
 out:
@@ -210,10 +170,12 @@ static enum rmk_err load_norm(struct loader *loader, const char *name, uint32_t 
     enum rmk_err err;
 
     RMK_TRY(load_vector(loader, name, width, (struct rmk_cut){0, width}, &host, why));
+    if (loader->looking) {
+        goto out;
+    }
     RMK_TRY(device->ops->alloc(device, width * sizeof(float), &target, why));
     *out = target; /* the weights' now */
     RMK_TRY(device->ops->upload(device, target, host, width * sizeof(float)));
-    RMK_TRY(device->ops->synchronize(device, why));
 out:
     free(host);
     return err;
@@ -232,9 +194,9 @@ static enum rmk_err fill_dummy(struct loader *loader, const char *name,
     uint64_t first = where->rows.begin * where->full_columns + where->columns.begin;
 
     loader->bytes += (uint64_t)where->rows.count * where->columns.count * sizeof(uint16_t);
-    return loader->device->ops->dummy(loader->device, name_seed(loader->dummy_seed, name), first,
-                                      where->full_columns, where->rows.count, where->columns.count,
-                                      target);
+    return loader->device->ops->dummy(loader->device, rmk_dummy_seed(loader->dummy_seed, name),
+                                      first, where->full_columns, where->rows.count,
+                                      where->columns.count, target);
 }
 
 /* A linear of one tensor or of several, one above the other, made on the device. */
@@ -269,13 +231,115 @@ out:
     return err;
 }
 
+/* A device with memory of its own takes pieces as they are read; for the others the whole is read
+ * first, and packed. */
+static bool takes_pieces(const struct loader *loader)
+{
+    return loader->device->ops->load_begin != NULL;
+}
+
+/* A linear whose values the plan brings. */
+static enum rmk_err plan_linear(struct loader *loader, struct rmk_load_piece *pieces,
+                                uint32_t piece_count, const struct rmk_linear_source *source,
+                                struct rmk_linear **out, struct rmk_why *why)
+{
+    struct rmk_device *device = loader->device;
+    const enum rmk_dtype act = device->info.act;
+    const uint64_t piece_bytes =
+        (uint64_t)source->n / piece_count * source->k * rmk_dtype_bytes(act);
+    enum rmk_err err;
+
+    RMK_TRY(device->ops->linear_create(device, source, out, why));
+    uint8_t *target = device->ops->linear_weight(device, *out);
+    for (uint32_t i = 0; i < piece_count; i++) {
+        pieces[i].target_dtype = act;
+        pieces[i].target = target + i * piece_bytes;
+        RMK_TRY(rmk_load_add(loader->load, &pieces[i], why));
+    }
+out:
+    return err;
+}
+
+/* A linear that is read whole and then packed. */
+static enum rmk_err read_linear(struct loader *loader, struct rmk_load_piece *pieces,
+                                uint32_t piece_count, struct rmk_linear_source *source,
+                                struct rmk_linear **out, struct rmk_why *why)
+{
+    const uint64_t piece_bytes = pieces[0].row_count * pieces[0].row_bytes;
+    uint8_t *whole = malloc(piece_count * piece_bytes + 1);
+    enum rmk_err err;
+
+    if (whole == NULL) {
+        err = no_memory(pieces[0].tensor, why);
+        goto out;
+    }
+    for (uint32_t i = 0; i < piece_count; i++) {
+        pieces[i].target = whole + i * piece_bytes;
+        RMK_TRY(rmk_load_add(loader->load, &pieces[i], why));
+    }
+    RMK_TRY(rmk_load_run(loader->load, why));
+    source->weight_host = whole;
+    RMK_TRY(loader->device->ops->linear_create(loader->device, source, out, why));
+out:
+    free(whole);
+    return err;
+}
+
+enum { STACK_MAX = 2 };
+
+/* The matrices `names`, one above the other, as one linear. */
+static enum rmk_err load_matrices(struct loader *loader, const char *const *names,
+                                  uint32_t name_count, const struct rectangle *where,
+                                  const float *bias, struct rmk_linear **out, struct rmk_why *why)
+{
+    struct rmk_load_piece pieces[STACK_MAX];
+    uint16_t *dummy = NULL;
+    enum rmk_err err = RMK_OK;
+
+    rmk_assert(name_count <= STACK_MAX);
+    if (makes_dummy(loader)) {
+        RMK_TRY(make_dummy_linear(loader, names, name_count, where, bias, out, why));
+        goto out;
+    }
+    struct rmk_linear_source source = {
+        .dtype = RMK_BF16,
+        .ld = where->columns.count,
+        .n = name_count * where->rows.count,
+        .k = where->columns.count,
+        .bias_host = bias,
+    };
+    if (loader->checkpoint == NULL) {
+        RMK_TRY(make_dummy(loader, names, name_count, where, &dummy, why));
+        source.weight_host = dummy;
+        RMK_TRY(loader->device->ops->linear_create(loader->device, &source, out, why));
+        goto out;
+    }
+    for (uint32_t i = 0; i < name_count; i++) {
+        RMK_TRY(find_piece(loader, names[i], where, &pieces[i], why));
+        if (pieces[i].dtype != pieces[0].dtype) {
+            err = rmk_fail(why, RMK_EUNSUPPORTED, "tensor %s is %s, but %s is %s", names[i],
+                           rmk_dtype_name(pieces[i].dtype), names[0],
+                           rmk_dtype_name(pieces[0].dtype));
+            goto out;
+        }
+    }
+    source.dtype = pieces[0].dtype;
+    if (!loader->looking) {
+        RMK_TRY((takes_pieces(loader)
+                     ? plan_linear(loader, pieces, name_count, &source, out, why)
+                     : read_linear(loader, pieces, name_count, &source, out, why)));
+    }
+out:
+    free(dummy);
+    return err;
+}
+
 /* name.weight, and name.bias when `with_bias`: cut as the rows are. */
 static enum rmk_err load_linear(struct loader *loader, const char *name,
                                 const struct rectangle *where, bool with_bias,
                                 struct rmk_linear **out, struct rmk_why *why)
 {
     char member[NAME_BYTES];
-    struct slice slice = {0};
     float *bias = NULL;
     enum rmk_err err;
 
@@ -284,22 +348,8 @@ static enum rmk_err load_linear(struct loader *loader, const char *name,
         RMK_TRY(load_vector(loader, member, where->full_rows, where->rows, &bias, why));
     }
     (void)snprintf(member, sizeof(member), "%s.weight", name);
-    if (makes_dummy(loader)) {
-        RMK_TRY(make_dummy_linear(loader, (const char *const[]){member}, 1, where, bias, out, why));
-        goto out;
-    }
-    RMK_TRY(load_slice(loader, member, where, &slice, why));
-    struct rmk_linear_source source = {
-        .weight_host = slice.data,
-        .dtype = slice.dtype,
-        .ld = slice.ld,
-        .n = where->rows.count,
-        .k = where->columns.count,
-        .bias_host = bias,
-    };
-    RMK_TRY(loader->device->ops->linear_create(loader->device, &source, out, why));
+    RMK_TRY(load_matrices(loader, (const char *const[]){member}, 1, where, bias, out, why));
 out:
-    free(slice.owned);
     free(bias);
     return err;
 }
@@ -310,74 +360,49 @@ static enum rmk_err load_gate_up(struct loader *loader, const char *prefix,
                                  struct rmk_why *why)
 {
     char names[2][NAME_BYTES];
-    const char *const name = names[1];
-    struct slice slices[2] = {0};
-    uint64_t rows = where->rows.count;
-    uint64_t columns = where->columns.count;
-    uint8_t *both = NULL;
-    enum rmk_err err;
 
     (void)snprintf(names[0], sizeof(names[0]), "%smlp.gate_proj.weight", prefix);
     (void)snprintf(names[1], sizeof(names[1]), "%smlp.up_proj.weight", prefix);
-    if (makes_dummy(loader)) {
-        RMK_TRY(make_dummy_linear(loader, (const char *const[]){names[0], names[1]}, 2, where, NULL,
-                                  out, why));
-        goto out;
-    }
-    for (unsigned i = 0; i < 2; i++) {
-        RMK_TRY(load_slice(loader, names[i], where, &slices[i], why));
-    }
-    if (slices[0].dtype != slices[1].dtype) {
-        err = rmk_fail(why, RMK_EUNSUPPORTED, "tensor %s is %s, but mlp.gate_proj.weight is %s",
-                       name, rmk_dtype_name(slices[1].dtype), rmk_dtype_name(slices[0].dtype));
-        goto out;
-    }
-    size_t half = rows * columns * rmk_dtype_bytes(slices[0].dtype);
-    both = malloc(2 * half);
-    if (both == NULL) {
-        err = no_memory(name, why);
-        goto out;
-    }
-    copy_dense(&slices[0], rows, columns, both);
-    copy_dense(&slices[1], rows, columns, both + half);
-    struct rmk_linear_source source = {
-        .weight_host = both,
-        .dtype = slices[0].dtype,
-        .ld = columns,
-        .n = (uint32_t)(2 * rows),
-        .k = (uint32_t)columns,
-    };
-    RMK_TRY(loader->device->ops->linear_create(loader->device, &source, out, why));
-out:
-    free(both);
-    free(slices[0].owned);
-    free(slices[1].owned);
-    return err;
+    return load_matrices(loader, (const char *const[]){names[0], names[1]}, 2, where, NULL, out,
+                         why);
 }
 
 static enum rmk_err load_embed(struct loader *loader, const struct rmk_text_spec *text,
                                struct rmk_weights *weights, struct rmk_why *why)
 {
+    const char *const name = "model.embed_tokens.weight";
     struct rmk_device *device = loader->device;
-    struct rectangle where = {text->vocab_rows, text->width, weights->vocab, {0, text->width}};
-    struct slice slice = {0};
+    const struct rectangle where = {
+        text->vocab_rows, text->width, weights->vocab, {0, text->width}};
+    const size_t count = (size_t)weights->vocab.count * text->width;
+    struct rmk_load_piece piece;
+    uint16_t *dummy = NULL;
     enum rmk_err err;
 
-    if (makes_dummy(loader)) {
-        size_t dummy_bytes = (size_t)weights->vocab.count * text->width * sizeof(uint16_t);
-        RMK_TRY(device->ops->alloc(device, dummy_bytes, &weights->embed, why));
-        RMK_TRY(fill_dummy(loader, "model.embed_tokens.weight", &where, weights->embed));
+    if (loader->checkpoint == NULL) {
         weights->embed_dtype = RMK_BF16;
+        RMK_TRY(device->ops->alloc(device, count * sizeof(*dummy), &weights->embed, why));
+        if (makes_dummy(loader)) {
+            RMK_TRY(fill_dummy(loader, name, &where, weights->embed));
+            goto out;
+        }
+        RMK_TRY(make_dummy(loader, &name, 1, &where, &dummy, why));
+        RMK_TRY(device->ops->upload(device, weights->embed, dummy, count * sizeof(*dummy)));
         goto out;
     }
-    RMK_TRY(load_slice(loader, "model.embed_tokens.weight", &where, &slice, why));
-    size_t bytes = (size_t)weights->vocab.count * text->width * rmk_dtype_bytes(slice.dtype);
-    RMK_TRY(device->ops->alloc(device, bytes, &weights->embed, why));
-    RMK_TRY(device->ops->upload(device, weights->embed, slice.data, bytes));
-    RMK_TRY(device->ops->synchronize(device, why));
-    weights->embed_dtype = slice.dtype;
+    RMK_TRY(find_piece(loader, name, &where, &piece, why));
+    if (loader->looking) {
+        goto out;
+    }
+    weights->embed_dtype = piece.dtype;
+    RMK_TRY(device->ops->alloc(device, count * rmk_dtype_bytes(piece.dtype), &weights->embed, why));
+    piece.target = weights->embed;
+    RMK_TRY(rmk_load_add(loader->load, &piece, why));
+    if (!takes_pieces(loader)) {
+        RMK_TRY(rmk_load_run(loader->load, why));
+    }
 out:
-    free(slice.owned);
+    free(dummy);
     return err;
 }
 
@@ -429,8 +454,29 @@ static enum rmk_err load_all(struct loader *loader, const struct rmk_text_spec *
     RMK_TRY(load_norm(loader, "model.norm.weight", text->width, &weights->norm, why));
     RMK_TRY(load_linear(loader, text->tied_head ? "model.embed_tokens" : "lm_head", &head, false,
                         &weights->head, why));
-    weights->bytes = loader->bytes;
 out:
+    return err;
+}
+
+/* Twice over a checkpoint: a tensor that is missing or has another shape is said before gigabytes
+ * are read, and how much there is to read is known. */
+static enum rmk_err load_checkpoint(struct loader *loader, const struct rmk_text_spec *text,
+                                    struct rmk_weights *weights, struct rmk_why *why)
+{
+    struct rmk_load_progress progress;
+    enum rmk_err err;
+
+    loader->looking = true;
+    RMK_TRY(load_all(loader, text, weights, why));
+    rmk_load_progress_init(&progress, loader->bytes);
+    loader->looking = false;
+    loader->bytes = 0;
+    RMK_TRY(rmk_load_create(loader->device, 0, &progress, &loader->load, why));
+    RMK_TRY(load_all(loader, text, weights, why));
+    RMK_TRY(rmk_load_run(loader->load, why)); /* of a device that takes pieces: all of it */
+out:
+    rmk_load_destroy(loader->load);
+    loader->load = NULL;
     return err;
 }
 
@@ -490,11 +536,16 @@ enum rmk_err rmk_weights_create(const struct rmk_weights_options *options,
         .dummy_seed = options->dummy_seed,
         .rank = options->rank,
     };
-    err = load_all(&loader, text, weights, why);
+    err = checkpoint != NULL ? load_checkpoint(&loader, text, weights, why)
+                             : load_all(&loader, text, weights, why);
+    if (err == RMK_OK) {
+        err = options->device->ops->synchronize(options->device, why);
+    }
     if (err != RMK_OK) {
         rmk_why_context(why, "%.300s", options->spec->dir);
         goto out;
     }
+    weights->bytes = loader.bytes;
     *out_weights = weights;
     weights = NULL;
 out:

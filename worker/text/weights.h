@@ -65,14 +65,9 @@ struct rmk_weights_options {
 /* Errors name the tensor: RMK_ENOTFOUND, RMK_ECORRUPT (another shape), RMK_EUNSUPPORTED (not F32,
  * BF16 or F16); RMK_EINVAL: more ranks than key/value heads.
  *
- * Dummy values depend on the seed, the tensor's name and the element's place in the whole tensor,
- * so that every number of ranks has the same model: bf16, close to normal with deviation 0.02;
- * norms are 1. */
+ * Dummy values are those of model/dummy.h; norms are 1. */
 enum rmk_err rmk_weights_create(const struct rmk_weights_options *options,
                                 struct rmk_weights **out_weights, struct rmk_why *why);
 void rmk_weights_destroy(struct rmk_weights *weights);
-
-/* The dummy value as bf16 bits. */
-uint16_t rmk_weights_dummy(uint64_t seed, const char *name, uint64_t element);
 
 #endif

@@ -92,33 +92,14 @@ static void on_done(struct rmk_rpc_call *call, int status, const char *message, 
     free(pull);
 }
 
-static void on_refused_message(struct rmk_rpc_call *call, struct rmk_bytes message, void *context)
-{
-    (void)call;
-    (void)message;
-    (void)context;
-}
-
-static void on_refused_done(struct rmk_rpc_call *call, int status, const char *message,
-                            void *context)
-{
-    (void)call;
-    (void)status;
-    (void)message;
-    (void)context;
-}
-
 void rmk_pull_serve(struct rmk_rpc_call *call, void *context)
 {
     static const struct rmk_rpc_events events = {
         .on_message = on_message, .on_writable = on_writable, .on_done = on_done};
-    static const struct rmk_rpc_events refused = {.on_message = on_refused_message,
-                                                  .on_done = on_refused_done};
 
     struct pull *pull = calloc(1, sizeof(*pull));
     if (pull == NULL) {
-        rmk_rpc_call_listen(call, &refused, NULL);
-        rmk_rpc_call_finish(call, RMK_STATUS_RESOURCE_EXHAUSTED, "no memory for a pull");
+        rmk_rpc_call_refuse(call, RMK_STATUS_RESOURCE_EXHAUSTED, "no memory for a pull");
         return;
     }
     pull->cache = context;

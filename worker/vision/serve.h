@@ -6,22 +6,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "common/rpc/rpc.h"
-#include "kernels/kernels.h"
+#include "worker/host.h"
 
 struct rmk_vision_serve_options {
-    const char *model_dir;
-    const char *vision_dir;  /* NULL: as model/spec.h */
-    const char *coordinator; /* HOST:PORT */
-    const char *listen;      /* Features.Pull: HOST:PORT, port 0: the system chooses */
-    const char *advertise;   /* HOST that text workers reach; NULL: the host of `listen` */
-    struct rmk_device_options device;
+    struct rmk_host_options host;
+    const char *listen;    /* Features.Pull: HOST:PORT, port 0: the system chooses */
+    const char *advertise; /* HOST that text workers reach; NULL: the host of `listen` */
     uint32_t tile_batch;
     uint32_t parallel_max; /* encode orders under way at once */
     uint64_t cache_bytes_max;
-    bool load_dummy;
-    uint64_t dummy_seed;
-    struct rmk_rpc_options rpc;
 };
 
 /* Runs until SIGTERM or SIGINT; the exit status of the process. Speaks on the log. */

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/dummy.h"
+
 enum { NAME_MAX_BYTES = 256 };
 
 static uint64_t element_count(uint32_t rank, const uint64_t *shape)
@@ -16,30 +18,14 @@ static uint64_t element_count(uint32_t rank, const uint64_t *shape)
     return count;
 }
 
-/* splitmix64's finaliser over (seed, index), flat in about +-0.03: keeps activations of a deep
- * stack in range. */
-static float dummy_value(uint64_t seed, uint64_t index)
-{
-    uint64_t z = seed + (index + 1) * 0x9E3779B97F4A7C15u;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    z ^= z >> 31;
-    int32_t step = (int32_t)(z >> 57) - 64; /* 7 bits: exact in bf16 */
-    return (float)step / 2048.0f;
-}
-
 /* Norm weights must be near one, or nothing survives the stack. */
-static void fill_dummy(struct rmk_vision_source *source, const char *name, float *values,
-                       uint64_t count)
+static void fill_dummy(uint64_t model_seed, const char *name, float *values, uint64_t count)
 {
-    uint64_t seed = source->dummy_seed;
-    float base = strstr(name, "norm") != NULL && strstr(name, "weight") != NULL ? 1.0f : 0.0f;
+    const uint64_t seed = rmk_dummy_seed(model_seed, name);
+    const float base = strstr(name, "norm") != NULL && strstr(name, "weight") != NULL ? 1.0f : 0.0f;
 
-    for (const char *c = name; *c != '\0'; c++) {
-        seed = (seed ^ (uint8_t)*c) * 0x100000001B3u;
-    }
     for (uint64_t i = 0; i < count; i++) {
-        values[i] = base + dummy_value(seed, i);
+        values[i] = base + rmk_dummy_f32(seed, i);
     }
 }
 
@@ -59,7 +45,7 @@ static enum rmk_err read_tensor(struct rmk_vision_source *source, const char *na
     }
     (void)snprintf(full, sizeof(full), "%s%s", source->prefix, name);
     if (source->checkpoint == NULL) {
-        fill_dummy(source, full, values, count);
+        fill_dummy(source->dummy_seed, full, values, count);
     } else {
         RMK_TRY(rmk_checkpoint_expect(source->checkpoint, full, rank, shape, &tensor, why));
         rmk_tensor_to_f32(tensor, 0, count, values);

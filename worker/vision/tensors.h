@@ -1,5 +1,5 @@
 /* Small helpers that put checkpoint tensors of the vision side on the device. A NULL checkpoint
- * gives dummy values by seed: bf16-representable, the same on every machine. */
+ * gives the values of model/dummy.h. */
 #ifndef RMK_WORKER_VISION_TENSORS_H
 #define RMK_WORKER_VISION_TENSORS_H
 

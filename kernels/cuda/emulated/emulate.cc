@@ -5,8 +5,12 @@
 #include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
+#include <iterator>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <vector>
 
 #include <ucontext.h>
@@ -228,41 +232,192 @@ const unsigned char *rmk_emulate_exchange(const void *mine, size_t bytes)
 /* -- the runtime
  * ------------------------------------------------------------------------------------- */
 
+/* Copies out of pinned memory run as late as a GPU might run them: when something of their stream
+ * must be done. What writes such memory too early spoils them. */
+struct copy {
+    void *target;
+    const void *source;
+    size_t bytes;
+};
+
+struct rmk_emulate_stream {
+    std::deque<copy> pending;
+    uint64_t first; /* number of pending[0]: how many copies are done */
+};
+
+struct rmk_emulate_event {
+    rmk_emulate_stream *stream;
+    uint64_t number; /* copies of its stream that come before it */
+};
+
+static std::mutex runtime;
+static std::map<const unsigned char *, size_t> pinned;
+static std::set<rmk_emulate_stream *> streams;
+
+extern "C" __attribute__((visibility("default"))) struct rmk_emulate_counts rmk_emulate_counts;
+struct rmk_emulate_counts rmk_emulate_counts;
+
+static bool is_pinned(const void *memory)
+{
+    auto above = pinned.upper_bound((const unsigned char *)memory);
+
+    if (above == pinned.begin()) {
+        return false;
+    }
+    auto found = std::prev(above);
+    return (size_t)((const unsigned char *)memory - found->first) < found->second;
+}
+
+static void catch_up(rmk_emulate_stream *stream, uint64_t number)
+{
+    while (!stream->pending.empty() && stream->first < number) {
+        const copy &next = stream->pending.front();
+        memcpy(next.target, next.source, next.bytes);
+        stream->pending.pop_front();
+        stream->first++;
+    }
+}
+
+void rmk_emulate_flush(cudaStream_t stream)
+{
+    std::lock_guard<std::mutex> guard(runtime);
+
+    catch_up(stream, UINT64_MAX);
+}
+
+static void flush_all(void)
+{
+    std::lock_guard<std::mutex> guard(runtime);
+
+    for (rmk_emulate_stream *stream : streams) {
+        catch_up(stream, UINT64_MAX);
+    }
+}
+
+static void *take(size_t bytes)
+{
+    void *memory = bytes < SIZE_MAX - 512 ? aligned_alloc(256, (bytes + 511) / 256 * 256) : nullptr;
+
+    if (memory != nullptr) {
+        memset(memory, 0xa5, bytes); /* a GPU's memory is not zero either */
+    }
+    return memory;
+}
+
 cudaError_t cudaMalloc(void **out, size_t bytes)
 {
-    *out = bytes < SIZE_MAX - 512 ? aligned_alloc(256, (bytes + 511) / 256 * 256) : nullptr;
-    if (*out == nullptr) {
-        return cudaErrorMemoryAllocation;
-    }
-    memset(*out, 0xa5, bytes); /* a GPU's memory is not zero either */
-    return cudaSuccess;
+    rmk_emulate_counts.allocations++;
+    *out = take(bytes);
+    return *out != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 
 cudaError_t cudaFree(void *memory)
 {
+    if (memory != nullptr) {
+        rmk_emulate_counts.allocations++; /* it waits for the GPU */
+        flush_all();
+    }
     free(memory);
     return cudaSuccess;
 }
 
 cudaError_t cudaHostAlloc(void **out, size_t bytes, unsigned)
 {
-    return cudaMalloc(out, bytes);
+    std::lock_guard<std::mutex> guard(runtime);
+
+    rmk_emulate_counts.allocations++;
+    *out = take(bytes);
+    if (*out == nullptr) {
+        return cudaErrorMemoryAllocation;
+    }
+    pinned[(const unsigned char *)*out] = bytes;
+    return cudaSuccess;
 }
 
 cudaError_t cudaFreeHost(void *memory)
 {
-    return cudaFree(memory);
+    if (memory != nullptr) {
+        flush_all();
+        std::lock_guard<std::mutex> guard(runtime);
+        pinned.erase((const unsigned char *)memory);
+    }
+    free(memory);
+    return cudaSuccess;
 }
 
-cudaError_t cudaMemcpyAsync(void *target, const void *source, size_t bytes, cudaMemcpyKind,
-                            cudaStream_t)
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned)
 {
+    std::lock_guard<std::mutex> guard(runtime);
+
+    *out = new rmk_emulate_stream();
+    streams.insert(*out);
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream)
+{
+    rmk_emulate_flush(stream);
+    std::lock_guard<std::mutex> guard(runtime);
+    streams.erase(stream);
+    delete stream;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream)
+{
+    rmk_emulate_counts.waits++;
+    rmk_emulate_flush(stream);
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *out, unsigned)
+{
+    *out = new rmk_emulate_event();
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event)
+{
+    delete event;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
+{
+    std::lock_guard<std::mutex> guard(runtime);
+
+    event->stream = stream;
+    event->number = stream->first + stream->pending.size();
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event)
+{
+    std::lock_guard<std::mutex> guard(runtime);
+
+    if (event->stream != nullptr) {
+        catch_up(event->stream, event->number);
+    }
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void *target, const void *source, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream)
+{
+    std::lock_guard<std::mutex> guard(runtime);
+
+    if (kind == cudaMemcpyHostToDevice && is_pinned(source)) {
+        stream->pending.push_back({target, source, bytes});
+        return cudaSuccess;
+    }
+    catch_up(stream, UINT64_MAX);
     memcpy(target, source, bytes);
     return cudaSuccess;
 }
 
-cudaError_t cudaMemsetAsync(void *target, int value, size_t bytes, cudaStream_t)
+cudaError_t cudaMemsetAsync(void *target, int value, size_t bytes, cudaStream_t stream)
 {
+    rmk_emulate_flush(stream);
     memset(target, value, bytes);
     return cudaSuccess;
 }

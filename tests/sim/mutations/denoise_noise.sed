@@ -1,3 +1,3 @@
 # Two forwards draw the same random numbers.
 # file coordinator/engine/denoise.c
-s/bits = mix(bits + (forward + 1) \* GOLDEN_RATIO);/bits = mix(bits + (forward \/ 2 + 1) * GOLDEN_RATIO);/
+s/bits = rmk_prng_splitmix(bits, forward);/bits = rmk_prng_splitmix(bits, forward \/ 2);/

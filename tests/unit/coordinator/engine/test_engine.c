@@ -360,6 +360,86 @@ static void a_lost_worker_is_one_loss_however_many_pictures_it_had(void **state)
     assert_int_equal(encodes, 2);
 }
 
+static uint32_t count_actions(enum rmk_action_kind kind)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < door.actions.count; i++) {
+        count += door.actions.items[i].kind == kind;
+    }
+    return count;
+}
+
+/* Whatever the error is called: the picture was encoded, so it is good. It is encoded again, and
+ * the request goes on. */
+static void a_pull_that_fails_is_never_the_pictures_fault(void **state)
+{
+    static const enum rmk_err errs[] = {RMK_ECORRUPT, RMK_ELIMIT, RMK_EINVAL, RMK_EUNAVAILABLE};
+    struct rmk_item item = {.key = {1}, .rows = 1};
+    struct rmk_submit asked = ask(1);
+
+    (void)state;
+    asked.items = &item;
+    asked.item_count = 1;
+    for (unsigned i = 0; i < sizeof(errs) / sizeof(errs[0]); i++) {
+        door_close(&door);
+        door_open(&door, &limits);
+        door_step(&door, (struct rmk_event){.kind = RMK_EVENT_VISION_UP,
+                                            .vision = {.epoch = 1, .parallel_max = 1}});
+        door_group_up(&door, 0, 1, 1, 100);
+        door_submit(&door, &asked);
+        const struct rmk_request_id id = door_find(&door, RMK_ACTION_ENCODE)->request;
+        door_step(&door, (struct rmk_event){.kind = RMK_EVENT_FEATURES_READY,
+                                            .features = {.request = id, .vision_epoch = 1}});
+        assert_int_equal(count_actions(RMK_ACTION_PREFETCH), 1);
+        door_step(&door,
+                  (struct rmk_event){
+                      .kind = RMK_EVENT_FEATURES_FAILED,
+                      .features = {.request = id, .epoch = 1, .err = errs[i], .why = "checksum"}});
+        assert_null(door_find(&door, RMK_ACTION_FINISH));
+        door.now_us = door_find(&door, RMK_ACTION_SET_TIMER)->timer_us;
+        door_step(&door, (struct rmk_event){.kind = RMK_EVENT_TICK});
+        assert_int_equal(count_actions(RMK_ACTION_ENCODE), 1);
+    }
+}
+
+/* Two who do not read hold what a third needs: both give up their slots, in one step. */
+static void a_request_may_take_the_place_of_several_that_do_not_read(void **state)
+{
+    struct rmk_submit small = ask(1);
+    struct rmk_submit large = ask(3);
+    struct rmk_event up = {.kind = RMK_EVENT_GROUP_UP,
+                           .group = {.epoch = 1,
+                                     .slot_count = 4,
+                                     .rows_max = 100,
+                                     .step_rows_max = 100,
+                                     .numerics_class = 1,
+                                     .kv_rows_max = 12}};
+
+    (void)state;
+    door_step(&door, up);
+    small.cache.cache = RMK_CACHE_PROMPT;
+    for (small.tag = 1; small.tag <= 2; small.tag++) {
+        door_submit(&door, &small);
+        const struct rmk_request_id id = door_find(&door, RMK_ACTION_ACCEPTED)->request;
+        const struct rmk_action *run = door_find(&door, RMK_ACTION_RUN_STEP);
+        assert_non_null(run);
+        const struct rmk_plan_row row = run->plan.rows[0];
+        const uint64_t sequence = run->plan.sequence;
+        door_step(&door, (struct rmk_event){.kind = RMK_EVENT_CLIENT_SLOW, .request = id});
+        answer(0, 1, sequence, &row);
+        assert_null(door_find(&door, RMK_ACTION_RUN_STEP));
+    }
+    large.cache.cache = RMK_CACHE_PROMPT;
+    large.gen_length = 8;
+    large.steps = 8;
+    door_submit(&door, &large);
+    const struct rmk_action *run = door_find(&door, RMK_ACTION_RUN_STEP);
+    assert_non_null(run);
+    assert_int_equal(run->plan.row_count, 1);
+    assert_int_equal(run->plan.close_count, 2);
+}
+
 static void waiting_without_a_group_never_fails_by_itself(void **state)
 {
     (void)state;
@@ -587,6 +667,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_request_gives_up_after_too_many_losses_of_its_own, begin,
                                         end),
         cmocka_unit_test_setup_teardown(a_lost_worker_is_one_loss_however_many_pictures_it_had,
+                                        begin, end),
+        cmocka_unit_test_setup_teardown(a_pull_that_fails_is_never_the_pictures_fault, begin, end),
+        cmocka_unit_test_setup_teardown(a_request_may_take_the_place_of_several_that_do_not_read,
                                         begin, end),
         cmocka_unit_test_setup_teardown(waiting_without_a_group_never_fails_by_itself, begin, end),
         cmocka_unit_test_setup_teardown(an_unanswered_plan_dissolves_the_group_at_its_deadline,

@@ -16,38 +16,13 @@
 
 enum { SLOTS = 6, ROWS_MAX = 48, PROMPT = 9, GEN = 12, TOTAL = PROMPT + GEN };
 
-static struct rmk_spec spec;
-
-static const struct backend {
-    const char *name;
-    enum rmk_dtype act;
-} backends[] = {{"ref", RMK_F32}, {"cpu", RMK_F32}, {"cpu", RMK_BF16}};
-enum { BACKEND_COUNT = sizeof(backends) / sizeof(backends[0]) };
-
-static int make_spec(void **state)
+static void create(struct text_group *group, const struct text_backend *backend, uint32_t size)
 {
-    (void)state;
-    spec = dummy_spec();
-    return 0;
-}
-
-static void create(struct text_group *group, const struct backend *backend, uint32_t size)
-{
-    *group = (struct text_group){
-        .device = {.backend = backend->name, .act = backend->act, .threads = 1},
-        .runner = {.spec = &spec,
-                   .slot_count = SLOTS,
-                   .rows_max = ROWS_MAX,
-                   .step_rows_max = SLOTS * ROWS_MAX,
-                   .reads_max = RUNS_READS_MAX,
-                   .kv_rows_max = 2 * SLOTS * ROWS_MAX,
-                   .feature_rows_max = 4 * TOTAL,
-                   .load_dummy = strcmp(spec.dir, "dummy") == 0,
-                   .dummy_seed = DUMMY_SEED},
-    };
-    if (text_group_create(group, size) != RMK_OK) {
-        fail_msg("%s, %u ranks: %s", backend->name, size, text_group_why(group));
-    }
+    text_runs_create(group, backend, size,
+                     &(struct rmk_runner_options){.slot_count = SLOTS,
+                                                  .rows_max = ROWS_MAX,
+                                                  .kv_rows_max = 2 * SLOTS * ROWS_MAX,
+                                                  .feature_rows_max = 4 * TOTAL});
 }
 
 static void opens(struct text_group *group, uint32_t slot, bool feature, bool cfg)
@@ -110,7 +85,7 @@ static void compare_script(const struct rmk_row script[STEPS], const char *what)
     struct slow_request slow;
     struct rmk_read wanted[STEPS][GEN];
 
-    slow_begin(&slow, &spec.text, 2, PROMPT, TOTAL);
+    slow_begin(&slow, &text_spec.text, 2, PROMPT, TOTAL);
     for (unsigned i = 0; i < STEPS; i++) {
         slow_run(&slow, &script[i], wanted[i]);
     }
@@ -119,7 +94,7 @@ static void compare_script(const struct rmk_row script[STEPS], const char *what)
         for (uint32_t size = 1; size <= 3; size++) {
             struct text_group group;
             struct text_run run;
-            create(&group, &backends[b], size);
+            create(&group, &text_backends[b], size);
             opens(&group, 0, true, false); /* so that the extents do not begin at 0 */
             opens(&group, 2, true, script[0].cfg_scale > 0);
             for (unsigned i = 0; i < STEPS; i++) {
@@ -131,7 +106,7 @@ static void compare_script(const struct rmk_row script[STEPS], const char *what)
                 double difference = slow_difference(run.reads[0], wanted[i], GEN);
                 if (!(difference < 1e-6)) {
                     fail_msg("%s, %s, %u ranks, step %u: a confidence differs by %g", what,
-                             backends[b].name, size, i, difference);
+                             text_backends[b].name, size, i, difference);
                 }
             }
             text_group_destroy(&group);
@@ -165,9 +140,9 @@ static void grouped_heads_are_compared_over_all_key_value_heads(void **state)
     struct rmk_row script[STEPS];
 
     (void)state;
-    spec.text.head_count = 6;
-    spec.text.kv_head_count = 3;
-    spec.text.width = 48;
+    text_spec.text.head_count = 6;
+    text_spec.text.kv_head_count = 3;
+    text_spec.text.width = 48;
     make_script(script, 0.3, 0.5f);
     compare_script(script, "grouped");
 }
@@ -181,12 +156,12 @@ static void refreshing_everything_gives_the_bits_of_the_plain_forward(void **sta
                                    17}; /* one in the prompt: a mask may stand there */
 
     (void)state;
-    for (unsigned b = 0; b < BACKEND_COUNT; b++) {
+    for (unsigned b = 0; b < TEXT_BACKEND_COUNT; b++) {
         for (uint32_t size = 1; size <= 2; size++) {
             struct text_group group;
             struct text_run plain;
             struct text_run feature;
-            create(&group, &backends[b], size);
+            create(&group, &text_backends[b], size);
             opens(&group, 2, true, true);
             for (unsigned i = 0; i < 2; i++) {
                 struct rmk_row row = feature_row(2, true, true, 0.25);
@@ -219,12 +194,12 @@ static void among_equally_similar_rows_the_lowest_are_recomputed(void **state)
     const struct rmk_feature_choice choice = {.rows = layers, .count = 3};
 
     (void)state;
-    spec.text.layer_count = 1; /* in a later layer all rows differ a little */
-    for (unsigned b = 0; b < BACKEND_COUNT; b++) {
+    text_spec.text.layer_count = 1; /* in a later layer all rows differ a little */
+    for (unsigned b = 0; b < TEXT_BACKEND_COUNT; b++) {
         for (uint32_t size = 1; size <= 2; size++) {
             struct text_group group;
             struct text_run run[2];
-            create(&group, &backends[b], size);
+            create(&group, &text_backends[b], size);
             for (uint32_t i = 0; i < 2; i++) {
                 const uint32_t slot = 2;
                 opens(&group, slot, true, false);
@@ -246,7 +221,7 @@ static void among_equally_similar_rows_the_lowest_are_recomputed(void **state)
 static void alone_and_among_mixed_neighbours_a_feature_request_has_the_same_bits(void **state)
 {
     (void)state;
-    for (unsigned b = 0; b < BACKEND_COUNT; b++) {
+    for (unsigned b = 0; b < TEXT_BACKEND_COUNT; b++) {
         for (uint32_t size = 1; size <= 2; size++) {
             struct rmk_row script[STEPS];
             struct text_run run;
@@ -254,7 +229,7 @@ static void alone_and_among_mixed_neighbours_a_feature_request_has_the_same_bits
             struct text_group group;
 
             make_script(script, 0.3, 1.0f);
-            create(&group, &backends[b], size);
+            create(&group, &text_backends[b], size);
             opens(&group, 2, true, true);
             for (unsigned i = 0; i < STEPS; i++) {
                 text_runs(&group, &run, &script[i], 1);
@@ -262,7 +237,7 @@ static void alone_and_among_mixed_neighbours_a_feature_request_has_the_same_bits
             }
             text_group_destroy(&group);
 
-            create(&group, &backends[b], size);
+            create(&group, &text_backends[b], size);
             opens(&group, 0, true, false);
             opens(&group, 1, false, false);
             opens(&group, 2, true, true);
@@ -298,9 +273,9 @@ static void a_poisoned_feature_row_is_marked_and_the_others_are_good(void **stat
 
     (void)state;
     assert_non_null(mkdtemp(dir));
-    assert_int_equal(dummy_checkpoint(dir, &spec.text, 0, "model.embed_tokens.weight", 45), 0);
-    (void)snprintf(spec.dir, sizeof(spec.dir), "%s", dir);
-    for (unsigned b = 0; b < BACKEND_COUNT; b++) {
+    assert_int_equal(dummy_checkpoint(dir, &text_spec.text, 0, "model.embed_tokens.weight", 45), 0);
+    (void)snprintf(text_spec.dir, sizeof(text_spec.dir), "%s", dir);
+    for (unsigned b = 0; b < TEXT_BACKEND_COUNT; b++) {
         struct text_group group;
         struct text_run good;
         struct text_run mixed;
@@ -308,7 +283,7 @@ static void a_poisoned_feature_row_is_marked_and_the_others_are_good(void **stat
         struct rmk_row rows[3] = {feature_row(0, true, true, 0), feature_row(1, true, true, 0),
                                   feature_row(2, true, true, 0)};
 
-        create(&group, &backends[b], 2);
+        create(&group, &text_backends[b], 2);
         for (uint32_t slot = 0; slot < 3; slot++) {
             opens(&group, slot, true, false);
         }
@@ -343,7 +318,7 @@ static void feature_rows_that_cannot_be_run_are_refused(void **state)
     struct text_run run;
 
     (void)state;
-    create(&group, &backends[1], 2);
+    create(&group, &text_backends[1], 2);
     opens(&group, 0, true, false);
     opens(&group, 1, false, false);
     text_refuses_row(&group, feature_row(1, true, true, 0), RMK_EINVAL, "slot 1 was not opened");
@@ -378,16 +353,19 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(refreshes_and_the_least_similar_rows_equal_a_slow_forward,
-                               make_spec),
-        cmocka_unit_test_setup(guidance_chooses_the_rows_of_each_sequence_by_itself, make_spec),
-        cmocka_unit_test_setup(grouped_heads_are_compared_over_all_key_value_heads, make_spec),
+                               text_runs_spec),
+        cmocka_unit_test_setup(guidance_chooses_the_rows_of_each_sequence_by_itself,
+                               text_runs_spec),
+        cmocka_unit_test_setup(grouped_heads_are_compared_over_all_key_value_heads, text_runs_spec),
         cmocka_unit_test_setup(refreshing_everything_gives_the_bits_of_the_plain_forward,
-                               make_spec),
-        cmocka_unit_test_setup(among_equally_similar_rows_the_lowest_are_recomputed, make_spec),
+                               text_runs_spec),
+        cmocka_unit_test_setup(among_equally_similar_rows_the_lowest_are_recomputed,
+                               text_runs_spec),
         cmocka_unit_test_setup(alone_and_among_mixed_neighbours_a_feature_request_has_the_same_bits,
-                               make_spec),
-        cmocka_unit_test_setup(a_poisoned_feature_row_is_marked_and_the_others_are_good, make_spec),
-        cmocka_unit_test_setup(feature_rows_that_cannot_be_run_are_refused, make_spec),
+                               text_runs_spec),
+        cmocka_unit_test_setup(a_poisoned_feature_row_is_marked_and_the_others_are_good,
+                               text_runs_spec),
+        cmocka_unit_test_setup(feature_rows_that_cannot_be_run_are_refused, text_runs_spec),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -106,6 +106,45 @@ static void a_model_that_does_not_fit_leaves_no_slot(void **state)
     assert_non_null(strstr(line, "0 slots would fit"));
 }
 
+static void ranks_on_one_gpu_divide_what_it_has(void **state)
+{
+    struct rmk_memory_ask ask = one_h200;
+    char line[512];
+
+    (void)state;
+    /* A quarter of 80 GiB is 20 GiB; of four ranks each has 5 GiB: at a quarter of the heads, so
+     * 131072 bytes a row, 40960 rows for each. */
+    assert_int_equal(rmk_memory_plan_cache_bytes(UINT64_C(80) << 30, 1), UINT64_C(20) << 30);
+    assert_int_equal(rmk_memory_plan_cache_bytes(UINT64_C(80) << 30, 4), UINT64_C(5) << 30);
+    assert_int_equal(rmk_memory_plan_cache_bytes(UINT64_C(80) << 30, 4) / 131072, 40960);
+
+    /* Two ranks on a GPU of 140 GB: 70 GB are ours even while all of it is free. A slot of half the
+     * heads: 64 MiB of rows and 1 GiB of keys and values = 1140850688. Weights 8016379904; step
+     * 341852160; activations 4 x 2 x 4096 + 2 x (4096 + (2 + 4) x 2048 + 3 x 6144) = 102400 a row,
+     * 8192 rows = 838860800. */
+    ask.size = 2;
+    ask.sharers = 2;
+    ask.memory_bytes = UINT64_C(140000000000);
+    struct rmk_memory_plan plan = rmk_memory_plan_make(&ask);
+    assert_int_equal(plan.free_bytes, UINT64_C(70000000000));
+    assert_int_equal(plan.activations_bytes, 838860800);
+    const uint64_t left =
+        UINT64_C(70000000000) - 8016379904 - 341852160 - 838860800 - plan.kernels_bytes;
+    assert_int_equal(plan.slots_that_fit, left / UINT64_C(1140850688));
+    assert_int_equal(plan.slots_that_fit, 52);
+    rmk_memory_plan_describe(&plan, line, sizeof(line));
+    assert_non_null(strstr(line, "of 66757.2 MiB free (the share of 1 rank of 2), 52 slots"));
+    /* What others hold already counts, too, and alone nobody shares. */
+    ask.free_bytes = UINT64_C(50000000000);
+    assert_int_equal(rmk_memory_plan_make(&ask).free_bytes, ask.free_bytes);
+    ask.sharers = 1;
+    ask.free_bytes = UINT64_C(90000000000);
+    plan = rmk_memory_plan_make(&ask);
+    assert_int_equal(plan.free_bytes, ask.free_bytes);
+    rmk_memory_plan_describe(&plan, line, sizeof(line));
+    assert_null(strstr(line, "share"));
+}
+
 /* -- against what a runner takes
  * --------------------------------------------------------------------- */
 
@@ -184,6 +223,7 @@ int main(void)
         cmocka_unit_test(the_8b_model_takes_what_the_hand_arithmetic_says),
         cmocka_unit_test(ranks_share_the_8b_model_and_uneven_cuts_are_counted),
         cmocka_unit_test(a_model_that_does_not_fit_leaves_no_slot),
+        cmocka_unit_test(ranks_on_one_gpu_divide_what_it_has),
         cmocka_unit_test(the_plan_is_what_a_runner_takes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

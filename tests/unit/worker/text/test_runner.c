@@ -408,10 +408,9 @@ static void features_of_rank_0_reach_every_rank_and_bad_ones_leave_the_slot_free
                                                    &rows[0][0], NULL),
                              RMK_OK);
             assert_memory_equal(rows[1], features, sizeof(features));
-            uint32_t bits =
-                (uint32_t)rmk_weights_dummy(DUMMY_SEED, "model.embed_tokens.weight", 6 * WIDTH + 1)
-                << 16;
-            assert_memory_equal(&rows[PICTURE + 1][1], &bits, sizeof(bits));
+            float value = rmk_dummy_f32(rmk_dummy_seed(DUMMY_SEED, "model.embed_tokens.weight"),
+                                        6 * WIDTH + 1);
+            assert_memory_equal(&rows[PICTURE + 1][1], &value, sizeof(value));
         }
         text_group_destroy(&group);
     }

@@ -18,41 +18,15 @@
 
 enum { SLOTS = 10, ROWS_MAX = 48, KV_ROWS_MAX = 480, PROMPT = 9, GEN = 12, TOTAL = PROMPT + GEN };
 
-static struct rmk_spec spec;
-
-static const struct backend {
-    const char *name;
-    enum rmk_dtype act;
-} backends[] = {{"ref", RMK_F32}, {"cpu", RMK_F32}, {"cpu", RMK_BF16}};
-enum { BACKEND_COUNT = sizeof(backends) / sizeof(backends[0]) };
-
-static int make_spec(void **state)
-{
-    (void)state;
-    spec = dummy_spec();
-    return 0;
-}
-
-static void create_with(struct text_group *group, const struct backend *backend, uint32_t size,
+static void create_with(struct text_group *group, const struct text_backend *backend, uint32_t size,
                         uint32_t kv_rows_max)
 {
-    *group = (struct text_group){
-        .device = {.backend = backend->name, .act = backend->act, .threads = 1},
-        .runner = {.spec = &spec,
-                   .slot_count = SLOTS,
-                   .rows_max = ROWS_MAX,
-                   .step_rows_max = SLOTS * ROWS_MAX,
-                   .reads_max = RUNS_READS_MAX,
-                   .kv_rows_max = kv_rows_max,
-                   .load_dummy = strcmp(spec.dir, "dummy") == 0,
-                   .dummy_seed = DUMMY_SEED},
-    };
-    if (text_group_create(group, size) != RMK_OK) {
-        fail_msg("%s, %u ranks: %s", backend->name, size, text_group_why(group));
-    }
+    text_runs_create(group, backend, size,
+                     &(struct rmk_runner_options){
+                         .slot_count = SLOTS, .rows_max = ROWS_MAX, .kv_rows_max = kv_rows_max});
 }
 
-static void create(struct text_group *group, const struct backend *backend, uint32_t size)
+static void create(struct text_group *group, const struct text_backend *backend, uint32_t size)
 {
     create_with(group, backend, size, KV_ROWS_MAX);
 }
@@ -95,14 +69,14 @@ static struct rmk_row window_row(uint32_t slot, uint32_t begin, uint32_t end)
 static void a_refresh_gives_the_bits_of_a_forward_that_keeps_nothing(void **state)
 {
     (void)state;
-    for (unsigned b = 0; b < BACKEND_COUNT; b++) {
+    for (unsigned b = 0; b < TEXT_BACKEND_COUNT; b++) {
         for (uint32_t size = 1; size <= 2; size++) {
             struct text_group group;
             struct text_run plain;
             struct text_run kept;
             struct text_run window;
 
-            create(&group, &backends[b], size);
+            create(&group, &text_backends[b], size);
             opens(&group, 0, 5, 8, false); /* so that slot 1's extent does not begin at 0 */
             opens(&group, 1, PROMPT, GEN, true);
             struct rmk_row row = full_row(1, false);
@@ -134,8 +108,8 @@ static void slow_script(const struct rmk_row script[STEPS], struct rmk_read want
     struct slow_request slow;
     struct slow_request fresh;
 
-    slow_begin(&slow, &spec.text, 3, PROMPT, TOTAL);
-    slow_begin(&fresh, &spec.text, 3, PROMPT, TOTAL);
+    slow_begin(&slow, &text_spec.text, 3, PROMPT, TOTAL);
+    slow_begin(&fresh, &text_spec.text, 3, PROMPT, TOTAL);
     for (unsigned i = 0; i < STEPS; i++) {
         struct rmk_row exact = script[i];
         struct rmk_read exact_reads[4];
@@ -173,7 +147,7 @@ static void windows_equal_a_slow_forward_over_what_was_kept(void **state)
             for (uint32_t size = 1; size <= 3; size++) {
                 struct text_group group;
                 struct text_run run;
-                create(&group, &backends[b], size);
+                create(&group, &text_backends[b], size);
                 opens(&group, 3, PROMPT, GEN, guided == 1);
                 for (unsigned i = 0; i < STEPS; i++) {
                     text_runs(&group, &run, &script[i], 1);
@@ -184,7 +158,7 @@ static void windows_equal_a_slow_forward_over_what_was_kept(void **state)
                     double difference = slow_difference(run.reads[0], wanted[i], 4);
                     if (!(difference < 1e-6)) {
                         fail_msg("%s, %u ranks, step %u: a confidence differs by %g",
-                                 backends[b].name, size, i, difference);
+                                 text_backends[b].name, size, i, difference);
                     }
                 }
                 text_group_destroy(&group);
@@ -197,8 +171,8 @@ static void windows_equal_a_slow_forward_over_what_was_kept(void **state)
  * --------------------------------------------------------------------------------------- */
 
 /* Three steps of the requests whose bit is set in `who`; the guesses of slot 4. */
-static void run_company(const struct backend *backend, uint32_t size, uint32_t who, bool guided,
-                        struct rmk_read out[3][4])
+static void run_company(const struct text_backend *backend, uint32_t size, uint32_t who,
+                        bool guided, struct rmk_read out[3][4])
 {
     struct text_group group;
 
@@ -242,13 +216,13 @@ static void run_company(const struct backend *backend, uint32_t size, uint32_t w
 static void alone_and_among_eight_mixed_neighbours_a_request_has_the_same_bits(void **state)
 {
     (void)state;
-    for (unsigned b = 0; b < BACKEND_COUNT; b++) {
+    for (unsigned b = 0; b < TEXT_BACKEND_COUNT; b++) {
         for (uint32_t size = 1; size <= 2; size++) {
             for (unsigned guided = 0; guided < 2; guided++) {
                 struct rmk_read alone[3][4];
                 struct rmk_read together[3][4];
-                run_company(&backends[b], size, 1 << 4, guided == 1, alone);
-                run_company(&backends[b], size, 0x1ff, guided == 1, together);
+                run_company(&text_backends[b], size, 1 << 4, guided == 1, alone);
+                run_company(&text_backends[b], size, 0x1ff, guided == 1, together);
                 assert_memory_equal(alone, together, sizeof(alone));
                 assert_memory_not_equal(alone[1], alone[2], sizeof(alone[1]));
             }
@@ -263,17 +237,17 @@ static void a_poisoned_window_is_marked_and_the_others_are_good(void **state)
 
     (void)state;
     assert_non_null(mkdtemp(dir));
-    assert_int_equal(dummy_checkpoint(dir, &spec.text, 0, "model.embed_tokens.weight", 45), 0);
-    (void)snprintf(spec.dir, sizeof(spec.dir), "%s", dir);
-    for (unsigned b = 0; b < BACKEND_COUNT; b++) {
+    assert_int_equal(dummy_checkpoint(dir, &text_spec.text, 0, "model.embed_tokens.weight", 45), 0);
+    (void)snprintf(text_spec.dir, sizeof(text_spec.dir), "%s", dir);
+    for (unsigned b = 0; b < TEXT_BACKEND_COUNT; b++) {
         struct text_group group;
         struct text_run good;
         struct text_run mixed;
         const struct rmk_update poison = {.position = 16, .id = 45};
-        const struct rmk_update cure = {.position = 16, .id = spec.text.mask_id};
+        const struct rmk_update cure = {.position = 16, .id = text_spec.text.mask_id};
         struct rmk_row rows[3] = {full_row(0, true), full_row(1, true), full_row(2, true)};
 
-        create(&group, &backends[b], 2);
+        create(&group, &text_backends[b], 2);
         for (uint32_t slot = 0; slot < 3; slot++) {
             opens(&group, slot, PROMPT, GEN, false);
         }
@@ -314,7 +288,7 @@ static void a_poisoned_window_is_marked_and_the_others_are_good(void **state)
 static void closed_requests_make_room_and_scattered_room_is_put_together(void **state)
 {
     (void)state;
-    for (unsigned b = 0; b < BACKEND_COUNT; b++) {
+    for (unsigned b = 0; b < TEXT_BACKEND_COUNT; b++) {
         struct text_group group;
         struct text_request request;
         struct text_run before;
@@ -323,7 +297,7 @@ static void closed_requests_make_room_and_scattered_room_is_put_together(void **
         struct rmk_row refresh = full_row(1, true);
         struct rmk_row window = window_row(1, PROMPT, TOTAL);
 
-        create_with(&group, &backends[b], 2, 260);
+        create_with(&group, &text_backends[b], 2, 260);
         /* Of 260 rows: 96, 42, 96, and 26 are left. */
         opens(&group, 0, 40, 8, true);
         opens(&group, 1, PROMPT, GEN, true);
@@ -382,7 +356,7 @@ static void rows_that_need_what_is_not_kept_are_refused(void **state)
     struct text_run run;
 
     (void)state;
-    create(&group, &backends[1], 2);
+    create(&group, &text_backends[1], 2);
     opens(&group, 0, PROMPT, GEN, false);
     text_refuses_row(&group, window_row(0, 12, 18), RMK_EINVAL, "slot 0: nothing is kept yet");
     struct rmk_row row = full_row(0, false);
@@ -418,7 +392,7 @@ static void measuring_leaves_no_trace_and_says_something_of_each(void **state)
         struct rmk_runner_cost cost;
         struct rmk_row row = full_row(0, false);
 
-        create_with(&group, &backends[1], 1, kv == 1 ? ROWS_MAX : 0);
+        create_with(&group, &text_backends[1], 1, kv == 1 ? ROWS_MAX : 0);
         assert_int_equal(rmk_runner_measure(group.ranks[0].runner, &cost, NULL), RMK_OK);
         assert_true(cost.full_row_ns > 0);
         assert_true(cost.round_ns > 0);
@@ -431,7 +405,7 @@ static void measuring_leaves_no_trace_and_says_something_of_each(void **state)
         assert_int_equal(text_group_call(&group, text_open_on, &request.open), RMK_OK);
         text_runs(&group, &measured, &row, 1);
         text_group_destroy(&group);
-        create(&group, &backends[1], 1);
+        create(&group, &text_backends[1], 1);
         opens(&group, 0, PROMPT, GEN, false);
         text_runs(&group, &plain, &row, 1);
         assert_memory_equal(measured.reads[0], plain.reads[0], sizeof(plain.reads[0]));
@@ -442,15 +416,17 @@ static void measuring_leaves_no_trace_and_says_something_of_each(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(a_refresh_gives_the_bits_of_a_forward_that_keeps_nothing, make_spec),
-        cmocka_unit_test_setup(windows_equal_a_slow_forward_over_what_was_kept, make_spec),
+        cmocka_unit_test_setup(a_refresh_gives_the_bits_of_a_forward_that_keeps_nothing,
+                               text_runs_spec),
+        cmocka_unit_test_setup(windows_equal_a_slow_forward_over_what_was_kept, text_runs_spec),
         cmocka_unit_test_setup(alone_and_among_eight_mixed_neighbours_a_request_has_the_same_bits,
-                               make_spec),
-        cmocka_unit_test_setup(a_poisoned_window_is_marked_and_the_others_are_good, make_spec),
+                               text_runs_spec),
+        cmocka_unit_test_setup(a_poisoned_window_is_marked_and_the_others_are_good, text_runs_spec),
         cmocka_unit_test_setup(closed_requests_make_room_and_scattered_room_is_put_together,
-                               make_spec),
-        cmocka_unit_test_setup(rows_that_need_what_is_not_kept_are_refused, make_spec),
-        cmocka_unit_test_setup(measuring_leaves_no_trace_and_says_something_of_each, make_spec),
+                               text_runs_spec),
+        cmocka_unit_test_setup(rows_that_need_what_is_not_kept_are_refused, text_runs_spec),
+        cmocka_unit_test_setup(measuring_leaves_no_trace_and_says_something_of_each,
+                               text_runs_spec),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,11 +32,7 @@ static int end_device(void **state)
 
 static float dummy(const char *name, uint64_t element)
 {
-    uint32_t bits = (uint32_t)rmk_weights_dummy(DUMMY_SEED, name, element) << 16;
-    float value;
-
-    memcpy(&value, &bits, sizeof(value));
-    return value;
+    return rmk_dummy_f32(rmk_dummy_seed(DUMMY_SEED, name), element);
 }
 
 /* What a linear does to the unit vectors: out [k, n] holds W transposed, plus the bias in every
@@ -129,12 +125,12 @@ static void check_rank(const struct rmk_weights *weights, const struct rmk_text_
     check_linear(weights->head, text->tied_head ? "model.embed_tokens" : "lm_head", weights->vocab,
                  all, d, false);
     assert_int_equal(weights->embed_dtype, RMK_BF16);
+    const uint64_t seed = rmk_dummy_seed(DUMMY_SEED, "model.embed_tokens.weight");
     for (uint32_t row = 0; row < weights->vocab.count; row++) {
         for (uint32_t column = 0; column < d; column++) {
             assert_int_equal(
                 ((const uint16_t *)weights->embed)[(size_t)row * d + column],
-                rmk_weights_dummy(DUMMY_SEED, "model.embed_tokens.weight",
-                                  (uint64_t)(weights->vocab.begin + row) * d + column));
+                rmk_dummy_bits(seed, (uint64_t)(weights->vocab.begin + row) * d + column));
         }
     }
 }

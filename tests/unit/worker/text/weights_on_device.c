@@ -1,9 +1,11 @@
-/* Dummy weights that a device makes itself ($RMK_TEST_EMULATED_PLUGIN) are those that the host
- * makes: products with one-hot rows give them back, to the bit. */
+/* Weights on a device with memory of its own ($RMK_TEST_EMULATED_PLUGIN), made there or read from a
+ * file in pieces, are those that the host makes: products with one-hot rows give them back, to the
+ * bit. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -18,7 +20,7 @@ struct side {
 };
 
 static void open_side(struct side *side, const char *backend, const struct rmk_spec *spec,
-                      uint32_t rank, uint32_t size)
+                      uint32_t rank, uint32_t size, bool load_dummy)
 {
     const struct rmk_device_options options = {
         .backend = backend, .act = RMK_F32, .plugin = getenv("RMK_TEST_EMULATED_PLUGIN")};
@@ -30,9 +32,12 @@ static void open_side(struct side *side, const char *backend, const struct rmk_s
                                                .device = side->device,
                                                .rank = rank,
                                                .size = size,
-                                               .load_dummy = true,
+                                               .load_dummy = load_dummy,
                                                .dummy_seed = DUMMY_SEED};
-    assert_int_equal(rmk_weights_create(&wanted, &side->weights, NULL), RMK_OK);
+    struct rmk_why why = {0};
+    if (rmk_weights_create(&wanted, &side->weights, &why) != RMK_OK) {
+        fail_msg("%s: %s", backend, why.text);
+    }
 }
 
 static void close_side(struct side *side)
@@ -98,42 +103,73 @@ static void compare_embeddings(const struct side sides[2], uint32_t rows, uint32
     assert_memory_equal(values[0], values[1], rows * d * sizeof(float));
 }
 
+/* The last rank's slice on a device, made there or read from the file of spec->dir, against the
+ * host's dummy values. */
+static void check_last_rank(const struct rmk_spec *spec, uint32_t size, bool load_dummy)
+{
+    const uint32_t d = spec->text.width;
+    const uint32_t rank = size - 1;
+    struct side sides[2];
+
+    open_side(&sides[0], "ref", spec, rank, size, true);
+    open_side(&sides[1], "cuda", spec, rank, size, load_dummy);
+    assert_null(sides[0].device->ops->dummy);
+    assert_non_null(sides[1].device->ops->dummy);
+    assert_non_null(sides[1].device->ops->load_begin);
+    const struct rmk_weights *a = sides[0].weights;
+    const struct rmk_weights *b = sides[1].weights;
+    const uint32_t query = a->heads.count * spec->text.head_width;
+    const uint32_t ff = a->ff.count;
+    assert_true(a->bytes == b->bytes);
+    for (uint32_t l = 0; l < a->layer_count; l++) {
+        compare(sides, a->layers[l].q, b->layers[l].q, query, d);
+        compare(sides, a->layers[l].o, b->layers[l].o, d, query);
+        compare(sides, a->layers[l].gate_up, b->layers[l].gate_up, 2 * ff, d);
+        compare(sides, a->layers[l].down, b->layers[l].down, d, ff);
+    }
+    compare(sides, a->head, b->head, a->vocab.count, d);
+    compare_embeddings(sides, a->vocab.count, d);
+    close_side(&sides[0]);
+    close_side(&sides[1]);
+}
+
+static const uint32_t sizes[] = {1, 2, 5};
+
 static void the_device_makes_the_same_dummy_weights_as_the_host(void **state)
 {
-    static const uint32_t sizes[] = {1, 2, 5};
     const struct rmk_spec spec = dummy_spec();
-    const uint32_t d = spec.text.width;
 
     (void)state;
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-        struct side sides[2];
-        const uint32_t rank = sizes[i] - 1;
-        open_side(&sides[0], "ref", &spec, rank, sizes[i]);
-        open_side(&sides[1], "cuda", &spec, rank, sizes[i]);
-        assert_null(sides[0].device->ops->dummy);
-        assert_non_null(sides[1].device->ops->dummy);
-        const struct rmk_weights *a = sides[0].weights;
-        const struct rmk_weights *b = sides[1].weights;
-        const uint32_t query = a->heads.count * spec.text.head_width;
-        const uint32_t ff = a->ff.count;
-        assert_true(a->bytes == b->bytes);
-        for (uint32_t l = 0; l < a->layer_count; l++) {
-            compare(sides, a->layers[l].q, b->layers[l].q, query, d);
-            compare(sides, a->layers[l].o, b->layers[l].o, d, query);
-            compare(sides, a->layers[l].gate_up, b->layers[l].gate_up, 2 * ff, d);
-            compare(sides, a->layers[l].down, b->layers[l].down, d, ff);
-        }
-        compare(sides, a->head, b->head, a->vocab.count, d);
-        compare_embeddings(sides, a->vocab.count, d);
-        close_side(&sides[0]);
-        close_side(&sides[1]);
+        check_last_rank(&spec, sizes[i], true);
     }
+}
+
+static void the_device_takes_the_same_weights_from_a_file(void **state)
+{
+    char dir[] = "/tmp/remask-weights-XXXXXX";
+    struct rmk_spec spec = dummy_spec();
+    char path[64];
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    (void)snprintf(spec.dir, sizeof(spec.dir), "%s", dir);
+    for (int odd = 0; odd < 2; odd++) {
+        assert_int_equal(dummy_checkpoint(dir, &spec.text, odd, NULL, 0), 0);
+        for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+            check_last_rank(&spec, sizes[i], false);
+        }
+    }
+    (void)snprintf(path, sizeof(path), "%s/model.safetensors", dir);
+    (void)unlink(path);
+    (void)rmdir(dir);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_device_makes_the_same_dummy_weights_as_the_host),
+        cmocka_unit_test(the_device_takes_the_same_weights_from_a_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
