@@ -389,33 +389,6 @@ static bool fail_plan(struct sim *sim, struct sim_group *group, const struct pla
     return false;
 }
 
-static void count_plan(struct sim *sim, const struct plan *plan)
-{
-    static const enum sim_stat kinds[] = {[RMK_PLAN_FULL] = SIM_ROWS_FULL,
-                                          [RMK_PLAN_WINDOW] = SIM_ROWS_WINDOW,
-                                          [RMK_PLAN_FEATURE] = SIM_ROWS_FEATURE};
-    uint32_t full = 0;
-
-    sim_count(sim, SIM_PLANS);
-    for (uint32_t i = 0; i < plan->plan.row_count; i++) {
-        struct sim_ask *ask = sim_ask_of(sim, plan->rows[i].request);
-        full += plan->rows[i].kind == RMK_PLAN_FULL;
-        sim_count(sim, kinds[plan->rows[i].kind]);
-        if (plan->rows[i].read_count == 0) {
-            sim_count(sim, SIM_ROWS_REPLAY);
-        }
-        if (ask != NULL) {
-            ask->groups |= 1U << plan->plan.group;
-        }
-    }
-    if (plan->plan.row_count > 1) {
-        sim_count(sim, SIM_PLANS_SHARED);
-    }
-    if (full > 0 && full < plan->plan.row_count) {
-        sim_count(sim, SIM_PLANS_MIXED);
-    }
-}
-
 /* ---- running ahead
  * ------------------------------------------------------------------------------------------------
  */
@@ -519,6 +492,7 @@ static bool run_ahead(struct sim *sim, struct sim_group *group, const struct pla
         }
         for (uint32_t i = 0; i < plan->plan.row_count; i++) {
             positions += forward_ahead(sim, group, plan, i, n, &ahead, message);
+            sim_count(sim, SIM_ROWS_AHEAD);
             reads += ahead.canvases[i].read_count;
         }
         if (positions > group->step_rows_max ||
@@ -526,7 +500,6 @@ static bool run_ahead(struct sim *sim, struct sim_group *group, const struct pla
             sim_fail(sim, SIM_WRONG, "%u positions and %u reads are run ahead, group %u takes less",
                      positions, reads, plan->plan.group);
         }
-        sim_count(sim, SIM_FORWARDS_AHEAD);
     }
     return true;
 }
@@ -538,6 +511,7 @@ static void garble_ahead(struct sim *sim, struct sim_message *message)
         if (!sim_fault(sim, sim->chaos.garble_per_mille)) {
             continue;
         }
+        sim_count(sim, SIM_ROWS_GARBLED);
         uint32_t n = sim_below(sim, message->rows[i].ahead_count + 1);
         uint32_t *count =
             n == 0 ? &message->rows[i].guess_count : &message->ahead[i][n - 1].guess_count;
@@ -553,6 +527,33 @@ static void garble_ahead(struct sim *sim, struct sim_message *message)
             guesses[sim_below(sim, *count)].token = -7;
             break;
         }
+    }
+}
+
+static void count_plan(struct sim *sim, const struct plan *plan)
+{
+    static const enum sim_stat kinds[] = {[RMK_PLAN_FULL] = SIM_ROWS_FULL,
+                                          [RMK_PLAN_WINDOW] = SIM_ROWS_WINDOW,
+                                          [RMK_PLAN_FEATURE] = SIM_ROWS_FEATURE};
+    uint32_t full = 0;
+
+    sim_count(sim, SIM_PLANS);
+    for (uint32_t i = 0; i < plan->plan.row_count; i++) {
+        struct sim_ask *ask = sim_ask_of(sim, plan->rows[i].request);
+        full += plan->rows[i].kind == RMK_PLAN_FULL;
+        sim_count(sim, kinds[plan->rows[i].kind]);
+        if (plan->rows[i].read_count == 0) {
+            sim_count(sim, SIM_ROWS_REPLAY);
+        }
+        if (ask != NULL) {
+            ask->groups |= 1U << plan->plan.group;
+        }
+    }
+    if (plan->plan.row_count > 1) {
+        sim_count(sim, SIM_PLANS_SHARED);
+    }
+    if (full > 0 && full < plan->plan.row_count) {
+        sim_count(sim, SIM_PLANS_MIXED);
     }
 }
 

@@ -222,6 +222,25 @@ static void draw_policies(struct sim *sim)
     }
 }
 
+/* Groups run ahead in every second of the odd seeds: where they are not slow, and nobody waits. */
+static void draw_ahead(struct sim *sim)
+{
+    if (sim->seed % 4 != 3) {
+        return;
+    }
+    sim->limits.ahead_max =
+        draw_apart(sim, 300, 0, 8) == 0 ? 1 : 2 + draw_apart(sim, 300, 1, SIM_AHEAD_MAX - 1);
+    for (uint32_t i = 0; i < sim->group_count; i++) {
+        struct sim_group *group = &sim->groups[i];
+        uint32_t who = 301 + i;
+        group->ahead_max = draw_apart(sim, who, 0, 8) == 0 ? 0 : 2 + draw_apart(sim, who, 1, 5);
+        group->slowness = draw_apart(sim, who, 2, 4) == 0 ? draw_apart(sim, who, 3, 60) : 0;
+    }
+    for (uint32_t i = 0; i < sim->ask_count; i++) {
+        sim->asks[i].stepwise = draw_apart(sim, i, 13, 8) == 0;
+    }
+}
+
 static void draw_crowd(struct sim *sim)
 {
     sim->limits.requests_max = SIM_ASKS_MAX;
@@ -240,24 +259,6 @@ static void draw_crowd(struct sim *sim)
         group->kv_rows_max = (4 + draw_apart(sim, 210 + i, 2, 5)) * SIM_ROWS_MAX;
         group->feature_rows_max = group->kv_rows_max;
         group->reads_max = (2 + draw_apart(sim, 210 + i, 3, 4)) * SIM_GEN_MAX;
-    }
-}
-
-/* Groups run ahead in every second of the odd seeds: where they are not slow, and nobody waits. */
-static void draw_ahead(struct sim *sim)
-{
-    if (sim->seed % 4 != 3) {
-        return;
-    }
-    sim->limits.ahead_max = draw_apart(sim, 300, 0, SIM_AHEAD_MAX + 1);
-    for (uint32_t i = 0; i < sim->group_count; i++) {
-        struct sim_group *group = &sim->groups[i];
-        uint32_t who = 301 + i;
-        group->ahead_max = draw_apart(sim, who, 0, 5) == 0 ? 0 : 2 + draw_apart(sim, who, 1, 5);
-        group->slowness = draw_apart(sim, who, 2, 2) * draw_apart(sim, who, 3, 40);
-    }
-    for (uint32_t i = 0; i < sim->ask_count; i++) {
-        sim->asks[i].stepwise = draw_apart(sim, i, 13, 8) == 0;
     }
 }
 
