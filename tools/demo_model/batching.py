@@ -11,6 +11,16 @@ from dataclasses import dataclass
 import torch
 
 IGNORE = -100
+ABSENT = -1  # number of an object that is named, but not there
+
+
+@dataclass
+class Item:
+    tail: list  # ids between the picture and the answer
+    answer: list
+    region: int  # rows of the answer
+    worth: float = 1.0  # its importance
+    mentions: tuple = ()  # (row where an object's name ends, counted from the tail's first; number of the object)
 
 
 @dataclass
@@ -28,27 +38,26 @@ class Batch:
 
 
 def make(text, items, mask_ratio=None):
-    """items: N tuples (tail ids, answer ids, answer region length, importance); mask_ratio [N], or None when serving:
-    all masked"""
-    count, rows = len(items), max(len(tail) + region for tail, _, region, _ in items)
+    """mask_ratio: [N], or None when serving: all masked"""
+    count, rows = len(items), max(len(item.tail) + item.region for item in items)
     ids, targets = torch.full((count, rows), text.eot), torch.full((count, rows), IGNORE)
     weight, share = torch.zeros(count, rows), torch.zeros(count, rows)
     start, bias, importance = torch.zeros(count, dtype=torch.long), torch.full((count, rows), -1e4), 0.0
-    for i, (tail, answer, region, worth) in enumerate(items):
-        begin = len(tail)
+    for i, item in enumerate(items):
+        begin, region = len(item.tail), item.region
         span = slice(begin, begin + region)
-        ids[i, :begin] = torch.tensor(tail)
+        ids[i, :begin] = torch.tensor(item.tail)
         bias[i, :begin + region] = 0
         start[i] = begin
         if mask_ratio is None:
             ids[i, span] = text.mask
             continue
-        full = torch.tensor((answer + [text.eot] * region)[:region])
+        full = torch.tensor((item.answer + [text.eot] * region)[:region])
         ratio = float(mask_ratio[i])
         masked = torch.rand(region) < ratio
         ids[i, span] = torch.where(masked, text.mask, full)
         targets[i, span] = torch.where(masked, full, IGNORE)
         weight[i, span] = 1 / ratio
-        share[i, span] = worth / min(len(answer) + 2, region)
-        importance += worth
+        share[i, span] = item.worth / min(len(item.answer) + 2, region)
+        importance += item.worth
     return Batch(ids, targets, weight, share, start, bias, importance)

@@ -232,16 +232,17 @@ class LLaDAV(nn.Module):
             x = layer(x, cos, sin, mask)
         return self.model.norm(x)
 
-    def packed(self, prefix, groups, biases):
-        """prefix [B, P, d], groups: [B, K, T, d] -> as groups. K texts share a prefix that does not see them.
-        biases: [B, K, T] of the texts' rows as keys"""
+    def packed(self, prefix, groups, biases, tap):
+        """prefix [B, P, d], groups: [B, K, T, d] -> as groups, and the same after `tap` layers. K texts share a prefix
+        that does not see them. biases: [B, K, T] of the texts' rows as keys"""
         b, width = prefix.shape[:2]
         at = lambda length, begin: torch.arange(length, device=prefix.device) + begin
         pos = torch.cat([at(width, 0).repeat(b)] + [at(g.shape[2], width).repeat(b * g.shape[1]) for g in groups])
         cos, sin = self.turn(pos)
         shapes = [(g.shape[1], g.shape[2], bias[:, :, None, None]) for g, bias in zip(groups, biases)]
         x = torch.cat([prefix.flatten(0, 1)] + [g.flatten(0, 2) for g in groups])
-        for layer in self.model.layers:
+        for i, layer in enumerate(self.model.layers):
             x = layer.after(x, attend_packed(*layer.before(x, cos, sin), b, width, shapes))
-        parts = self.model.norm(x[b * width:]).split([g.shape[:3].numel() for g in groups])
-        return [p.view_as(g) for p, g in zip(parts, groups)]
+            middle = x if i + 1 == tap else middle if i else None
+        back = lambda y: [p.view_as(g) for p, g in zip(y[b * width:].split([g.shape[:3].numel() for g in groups]), groups)]
+        return back(self.model.norm(x)), back(middle)

@@ -15,7 +15,7 @@ def generate(net, text, features, size, questions, gen_length=64, steps=None, bl
     rows, head = net.image_rows(features, *size), text.head()
     b, device, start = len(rows), rows.device, len(head) + rows.shape[1]
     prefix = torch.cat([net.embed(head, rows.dtype).expand(b, -1, -1), rows], 1)
-    batch = batching.make(text, [(text.tail(q), [], gen_length, 1.0) for q in questions]).to(device)
+    batch = batching.make(text, [batching.Item(text.tail(q), [], gen_length) for q in questions]).to(device)
     column = torch.arange(gen_length, device=device)
     ids, at = batch.ids, batch.start[:, None] + column  # [B, G] answer rows
     stop = torch.full((b,), gen_length, device=device)  # first <|eot_id|> seen
