@@ -141,16 +141,19 @@ def test_packed_texts_are_what_single_ones_are_behind_a_prefix_that_does_not_see
 
 def test_a_mention_is_found_where_the_name_of_the_object_ends():
     pytest.importorskip("torch")
+    from tools.demo_model import batching, tokenizer, train
     from tools.demo_model import scenes as S
-    from tools.demo_model import tokenizer, train
 
-    text, scene = tokenizer.Text(ROOT / "models" / "demo"), PAIR["scene"]
+    words, scene = tokenizer.Text(ROOT / "models" / "demo"), PAIR["scene"]
     names = [S.name(o) for o in scene["objects"]]
-    question = f"Where is the {names[1]} relative to the {names[0]}?"
-    item = train.Writer(text, {}).item(random.Random(1), scene, question, S.long_caption(scene), 64)
+    question = f"Where is the {names[1]} relative to the {names[0]}? Is there a {names[0]}?"
+    absent = next(f"{c} star" for c in S.COLOURS if f"{c} star" not in names)
+    item = train.Writer(words, {}).item(random.Random(1), scene, question, S.long_caption(scene), 64)
     ids = item.tail + item.answer
-    found = [(text.decode(ids[:at + 1]).strip().endswith(names[o]), o) for at, o in item.mentions]
-    assert sorted(found) == [(True, 0)] * 3 + [(True, 1)] * 3  # question, list of objects, relation
+    found = [(words.decode(ids[:at + 1]).strip().endswith(names[o]), o) for at, o in item.mentions]
+    assert sorted(found) == [(True, 0)] * 4 + [(True, 1)] * 3  # question, list of objects, relation
+    item = train.Writer(words, {}).item(random.Random(1), scene, f"Is there a {absent}?", "No.", 9)
+    assert [o for _, o in item.mentions] == [batching.ABSENT]
 
 
 def test_scenes_are_clear_and_their_captions_short_enough():
