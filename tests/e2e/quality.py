@@ -1,9 +1,11 @@
 """How much of what a running cluster says about the demo scenes is right, and what it cost, by profile or any sampling.
 
     python tests/e2e/quality.py ENDPOINT [--scenes N] [--profile P] [--set rule=RULE_FACTOR --set factor=0.5 ...]
+    python tests/e2e/quality.py ENDPOINT --sweep
 
 prints one JSON line: the score of tools/demo_model/score.py for captions (64 tokens) and questions (16 tokens) of held-out
-scenes, forwards and tokens per forward. The model must be models/demo.
+scenes, forwards and tokens per forward; with --sweep one for every number of steps and block length, captions only. The
+model must be models/demo.
 """
 
 import argparse
@@ -22,19 +24,21 @@ from tools.demo_model import score
 SCENES = ROOT / "tests" / "data" / "scenes"
 PROMPT = "Please describe the image in detail."
 CAPTION_TOKENS, ANSWER_TOKENS = 64, 16
+SWEEP = [{"steps": CAPTION_TOKENS // divide, "block_length": block} for divide in (1, 2, 4, 8) for block in (8, 16, 32, 64)]
 PARALLEL = 8
 
 
-def truths(count=None):
-    return list(score.read_truths(SCENES / "truths.jsonl").values())[:count]
+def truths(count=None, folder=SCENES):
+    return [{**truth, "path": folder / truth["file"]}
+            for truth in list(score.read_truths(folder / "truths.jsonl").values())[:count]]
 
 
 def ask_all(client, jobs, fields):
-    """jobs: (picture file, prompt, tokens); the results in order."""
+    """jobs: (path of the picture, prompt, tokens); the results in order."""
     def run(job):
-        name, prompt, tokens = job
-        sampling = pb.Sampling(gen_length=tokens, block_length=tokens, **fields)
-        return client.once(api.ask(prompt, [(SCENES / name).read_bytes()], sampling=sampling), timeout=600)
+        path, prompt, tokens = job
+        sampling = pb.Sampling(**{"gen_length": tokens, "block_length": tokens, **fields})
+        return client.once(api.ask(prompt, [path.read_bytes()], sampling=sampling), timeout=600)
 
     with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
         return list(pool.map(run, jobs))
@@ -54,13 +58,13 @@ def cost_of(results):
 def measure(client, scenes, fields, questions=True):
     """-> {"profile", "captions", "facts", "attributes", ..., "caption_cost", "answer_cost"}; rates from 0 to 1"""
     out = score.Score()
-    captions = ask_all(client, [(scene["file"], PROMPT, CAPTION_TOKENS) for scene in scenes], fields)
+    captions = ask_all(client, [(scene["path"], PROMPT, CAPTION_TOKENS) for scene in scenes], fields)
     for scene, result in zip(scenes, captions):
         out.caption(scene["scene"], result.text)
     costs = {"caption_cost": cost_of(captions)}
     if questions:
-        asked = [(scene["file"], question) for scene in scenes for question in scene["questions"]]
-        answers = ask_all(client, [(name, question["question"], ANSWER_TOKENS) for name, question in asked], fields)
+        asked = [(scene["path"], question) for scene in scenes for question in scene["questions"]]
+        answers = ask_all(client, [(path, question["question"], ANSWER_TOKENS) for path, question in asked], fields)
         for (_, question), result in zip(asked, answers):
             out.answer(question, result.text)
         costs["answer_cost"] = cost_of(answers)
@@ -77,14 +81,18 @@ def parse_field(text):
 def main():
     ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ap.add_argument("endpoint")
-    ap.add_argument("--scenes", type=int, help="only the first so many; default: all 200")
+    ap.add_argument("--folder", type=pathlib.Path, default=SCENES, help="other scenes with truths.jsonl")
+    ap.add_argument("--scenes", type=int, help="only the first so many; default: all")
     ap.add_argument("--profile", default="")
     ap.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of Sampling")
     ap.add_argument("--captions-only", action="store_true")
+    ap.add_argument("--sweep", action="store_true")
     a = ap.parse_args()
     fields = {"profile": a.profile, **dict(parse_field(text) for text in a.set)}
     with api.Client(a.endpoint) as client:
-        print(json.dumps({"fields": fields, **measure(client, truths(a.scenes), fields, not a.captions_only)}))
+        for more in SWEEP if a.sweep else [{}]:
+            result = measure(client, truths(a.scenes, a.folder), {**fields, **more}, not (a.captions_only or a.sweep))
+            print(json.dumps({"fields": {**fields, **more}, **result}), flush=True)
 
 
 if __name__ == "__main__":

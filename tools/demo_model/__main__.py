@@ -11,14 +11,15 @@ from . import scenes as S
 
 
 def build(a):
-    work = Path(a.work)
-    data.draw(work / "scenes", a.shards, a.per_shard)
-    if not (work / "tokenizer" / "special_tokens_map.json").exists():
-        tokenizer.train(work / "tokenizer")
-    tower.train(work / "scenes", work / "tower.pt", a.tower_steps, a.device, compile_layers=not a.no_compile)
-    train.train(work / "scenes", work / "tokenizer", work / "tower.pt", work / "model.pt", a.device,
-                compile_layers=not a.no_compile, steps=a.steps)
-    export.write(work / "model.pt", work / "tokenizer", a.out)
+    work, begin = Path(a.work), a.begin and Path(a.begin)
+    data.draw(work / "scenes", a.shards, a.per_shard, a.scene_seed)
+    words = begin or work / "tokenizer"
+    if not (words / "special_tokens_map.json").exists():
+        tokenizer.train(words)
+    compiled = dict(compile_layers=not a.no_compile)
+    tower.train(work / "scenes", work / "tower.pt", a.device, begin, steps=a.tower_steps, minutes=a.tower_minutes, **compiled)
+    train.train(work / "scenes", words, work / "model.pt", a.device, work / "tower.pt", begin, **compiled, **options(a))
+    export.write(work / "model.pt", words, a.out)
     evaluate.evaluate(a.out, a.test_scenes, device=a.device)
 
 
@@ -26,18 +27,30 @@ def go_on(a):
     """Trains an exported checkpoint further; the tokenizer stays as it is."""
     work, begin = Path(a.work), Path(a.checkpoint)
     data.draw(work / "scenes", a.shards, a.per_shard, a.scene_seed)
-    options = {k: v for k in train.CONTINUED | train.DEFAULTS if (v := getattr(a, k)) is not None}
-    train.train(work / "scenes", begin, begin, work / "model.pt", a.device, compile_layers=not a.no_compile, **options)
+    train.train(work / "scenes", begin, work / "model.pt", a.device, begin=begin, compile_layers=not a.no_compile, **options(a))
     export.write(work / "model.pt", begin, a.out)
 
 
+def options(a):
+    return {k: v for k in train.DEFAULTS if (v := getattr(a, k)) is not None}
+
+
+def training_options(parser, shards, scene_seed, defaults):
+    parser.add_argument("--shards", type=int, default=shards)
+    parser.add_argument("--per-shard", type=int, default=512)
+    parser.add_argument("--scene-seed", type=int, default=scene_seed, help="of the first shard")
+    parser.add_argument("--no-compile", action="store_true", help="without torch.compile (needs a C++ compiler)")
+    for k, v in defaults.items():
+        parser.add_argument("--" + k.replace("_", "-"), type=type(v), help=f"default {v}")
+
+
 def scenes(a):
-    """Held-out pictures; their seeds must not be among those of the training shards (1000 and up)."""
+    """Held-out pictures; their seeds must not be among those of the training shards (3000 to 4999)."""
     out, rng = Path(a.out), random.Random(a.seed)
     out.mkdir(parents=True, exist_ok=True)
     with open(out / "truths.jsonl", "w") as f:
         for i in range(a.count):
-            scene = S.sample_scene(rng)
+            scene = S.sample_scene(rng, words=a.words)
             picture, _ = S.render(scene, rng)
             asked = {}
             while len(asked) < 4:
@@ -56,25 +69,19 @@ def main():
     ap.add_argument("--device", default="cpu", help="cpu or cuda")
     sub = ap.add_subparsers(required=True)
     b = sub.add_parser("build", help="from nothing to a checkpoint; goes on where it was interrupted")
-    b.add_argument("work", help="folder for scenes (2.7 GB), tokenizer and training states")
+    b.add_argument("work", help="folder for scenes (2.5 GB), tokenizer and training states")
     b.add_argument("out", help="checkpoint folder to write")
-    b.add_argument("--shards", type=int, default=96)
-    b.add_argument("--per-shard", type=int, default=512)
-    b.add_argument("--tower-steps", type=int, default=2900)
-    b.add_argument("--steps", type=int, default=train.DEFAULTS["steps"])
-    b.add_argument("--no-compile", action="store_true", help="without torch.compile (needs a C++ compiler)")
+    b.add_argument("--begin", help="checkpoint folder whose tokenizer and weights to begin from instead")
+    b.add_argument("--tower-steps", type=int, default=tower.DEFAULTS["steps"])
+    b.add_argument("--tower-minutes", type=float, default=0.0, help="0: as many steps as --tower-steps says")
+    training_options(b, 88, 3000, train.DEFAULTS)
     b.add_argument("--test-scenes", default="tests/data/scenes")
     b.set_defaults(run=build)
     c = sub.add_parser("continue", help="train an exported checkpoint further; goes on where it was interrupted")
     c.add_argument("checkpoint", help="checkpoint folder to begin from")
     c.add_argument("work", help="folder for scenes and the training state")
     c.add_argument("out", help="checkpoint folder to write, another one")
-    c.add_argument("--shards", type=int, default=40)
-    c.add_argument("--per-shard", type=int, default=512)
-    c.add_argument("--scene-seed", type=int, default=2000, help="of the first shard")
-    c.add_argument("--no-compile", action="store_true", help="without torch.compile (needs a C++ compiler)")
-    for k, v in dict(train.DEFAULTS, **train.CONTINUED).items():
-        c.add_argument("--" + k.replace("_", "-"), type=type(v), help=f"default {v}")
+    training_options(c, 40, 4000, train.DEFAULTS | train.CONTINUED)
     c.set_defaults(run=go_on)
     e = sub.add_parser("evaluate", help="accuracy of a checkpoint on scenes with truths")
     e.add_argument("checkpoint")
@@ -86,6 +93,7 @@ def main():
     s.add_argument("out")
     s.add_argument("count", type=int)
     s.add_argument("seed", type=int)
+    s.add_argument("--words", type=float, default=0.0, help="share of scenes with a printed word")
     s.add_argument("--jpeg", type=float, default=.3, help="share of JPEG files")
     s.set_defaults(run=scenes)
     a = ap.parse_args()

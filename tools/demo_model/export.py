@@ -18,13 +18,15 @@ def config(c, text):
         image_aspect_ratio="anyres_max_4", image_crop_resolution=None, image_split_resolution=None,
         image_grid_pinpoints=tiles.PINPOINTS, initializer_range=0.02, intermediate_size=c["ff"],
         max_position_embeddings=4096, mm_hidden_size=c["v_d"], mm_newline_position="grid",
-        mm_patch_merge_type="spatial_unpad", mm_projector_type="mlp2x_gelu", mm_resampler_type=None,
-        mm_spatial_pool_mode="bilinear", mm_spatial_pool_stride=None, mm_use_im_patch_token=False,
+        mm_patch_merge_type="spatial_unpad", mm_projector_lr=None, mm_projector_type="mlp2x_gelu",
+        mm_resampler_type=None, mm_spatial_pool_mode="bilinear", mm_spatial_pool_stride=None,
+        mm_tunable_parts="mm_vision_tower,mm_mlp_adapter,mm_language_model", mm_use_im_patch_token=False,
         mm_use_im_start_end=False, mm_vision_select_feature="patch", mm_vision_select_layer=-2,
-        mm_vision_tower="siglip-demo-patch14-84", num_attention_heads=c["heads"], num_hidden_layers=c["layers"],
-        num_key_value_heads=c["heads"], pretraining_tp=1, rms_norm_eps=c["eps"], rope_scaling=None,
-        rope_theta=c["theta"], tie_word_embeddings=False, tokenizer_model_max_length=4096,
-        tokenizer_padding_side="right", torch_dtype="bfloat16", use_cache=False, use_mm_proj=True,
+        mm_vision_tower="siglip-demo-patch14-84", mm_vision_tower_lr=None, num_attention_heads=c["heads"],
+        num_hidden_layers=c["layers"], num_key_value_heads=c["heads"], pos_skipping_range=4096, pretraining_tp=1,
+        rms_norm_eps=c["eps"], rope_scaling=None, rope_theta=c["theta"], tie_word_embeddings=False, tokenizer_model_max_length=4096,
+        tokenizer_padding_side="right", torch_dtype="bfloat16", transformers_version="4.43.1",
+        use_cache=False, use_mm_proj=True, use_pos_skipping=False, vision_tower_pretrained=None,
         vocab_size=c["vocab"])
 
 
@@ -48,7 +50,8 @@ def write(trained, tokenizer_dir, directory):
         weights[name] = t
     dump(directory / "config.json", config(state["config"], text))
     dump(directory / "vision" / "config.json", vision_config(state["config"]))
-    dump(directory / "generation_config.json", dict(bos_token_id=text.bos, eos_token_id=text.suppressed[0]))
+    dump(directory / "generation_config.json", dict(bos_token_id=text.bos, eos_token_id=text.suppressed[0],
+                                                       transformers_version="4.43.1"))
     checkpoint.write_safetensors(directory / "model.safetensors", weights, bf16=list(weights))
     for f in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
         shutil.copy(Path(tokenizer_dir) / f, directory)

@@ -105,10 +105,29 @@ class Attention(nn.Module):
         self.heads = c["heads"]
         self.q_proj, self.k_proj, self.v_proj, self.o_proj = (nn.Linear(c["d"], c["d"], bias=False) for _ in range(4))
 
-    def forward(self, x, cos, sin, mask):
-        q, k, v = (split_heads(p(x), self.heads) for p in (self.q_proj, self.k_proj, self.v_proj))
-        a = attend(rotate(q, cos, sin), rotate(k, cos, sin), v, None if mask is None else mask.to(q.dtype))
-        return self.o_proj(a.transpose(1, 2).flatten(2))
+    def qkv(self, x, cos, sin):
+        """x [.., d], cos and sin [.., head width] -> three times [.., heads, head width]"""
+        q, k, v = (p(x).unflatten(-1, (self.heads, -1)) for p in (self.q_proj, self.k_proj, self.v_proj))
+        cos, sin = cos.unsqueeze(-2), sin.unsqueeze(-2)
+        return rotate(q, cos, sin), rotate(k, cos, sin), v
+
+
+def attend_packed(q, k, v, b, width, groups):
+    """q, k, v [rows, heads, ..] of b prefixes of `width` rows that see themselves, then of every group (K, T, mask
+    [B, K, 1, 1, T]) b times K texts of T rows that see the prefix and themselves each -> [rows, heads, ..]"""
+    parts = [[t.transpose(-2, -3) for t in (
+        x[:b * width].unflatten(0, (b, width)),
+        *(y.unflatten(0, (b, many, t)) for y, (many, t, _) in
+          zip(x[b * width:].split([b * many * t for many, t, _ in groups]), groups)))] for x in (q * q.shape[-1] ** -.5, k, v)]
+    soft = lambda s: torch.softmax(s, -1, dtype=None if s.dtype == torch.float32 else s.dtype)
+    q0, k0, v0 = (p[0] for p in parts)  # [B, heads, P, ..]
+    out = [soft(q0 @ k0.transpose(-1, -2)) @ v0]
+    for (many, t, mask), q1, k1, v1 in zip(groups, *(p[1:] for p in parts)):  # [B, K, heads, T, ..]
+        over = lambda a: a.transpose(1, 2).flatten(2, 3)  # [B, heads, K T, ..]
+        back = lambda a: a.unflatten(2, (many, t)).transpose(1, 2)
+        seen = soft(torch.cat([back(over(q1) @ k0.transpose(-1, -2)), q1 @ k1.transpose(-1, -2) + mask.to(q.dtype)], -1))
+        out.append(back(over(seen[..., :width]) @ v0) + seen[..., width:] @ v1)
+    return torch.cat([o.transpose(-2, -3).reshape(-1, *q.shape[1:]) for o in out])
 
 
 class MLP(nn.Module):
@@ -127,9 +146,16 @@ class Layer(nn.Module):
         self.input_layernorm, self.post_attention_layernorm = (RMSNorm(c["d"], c["eps"]) for _ in range(2))
         self.self_attn, self.mlp = Attention(c), MLP(c)
 
-    def forward(self, x, cos, sin, mask):
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, mask)
+    def before(self, x, cos, sin):
+        return self.self_attn.qkv(self.input_layernorm(x), cos, sin)
+
+    def after(self, x, attended):
+        x = x + self.self_attn.o_proj(attended.flatten(-2))
         return x + self.mlp(self.post_attention_layernorm(x))
+
+    def forward(self, x, cos, sin, mask):
+        q, k, v = (t.transpose(1, 2) for t in self.before(x, cos, sin))
+        return self.after(x, attend(q, k, v, None if mask is None else mask.to(q.dtype)).transpose(1, 2))
 
 
 class LLaDAV(nn.Module):
@@ -173,6 +199,8 @@ class LLaDAV(nn.Module):
         """Fuses the many small element-wise steps: three to four times faster on a processor."""
         for layer in list(self.model.layers) + list(self.tower.encoder.layers):
             layer.compile(dynamic=True)
+        for layer in self.model.layers:  # for packed()
+            layer.before, layer.after = (torch.compile(f, dynamic=True) for f in (layer.before, layer.after))
 
     def features(self, tiles_u8):
         """u8 [B, T, S, S, 3] -> tower rows [B, T, n, v_d]"""
@@ -194,9 +222,27 @@ class LLaDAV(nn.Module):
     def embed(self, ids, dtype):
         return self.model.embed_tokens(torch.as_tensor(ids, device=self.device)).to(dtype)
 
-    def backbone(self, x, pos, mask=None):
-        """x [B, L, d], pos [L], mask: additive [B, 1, L, L] or None"""
-        cos, sin = rotary(pos, self.c["d"] // self.c["heads"], self.c["theta"])
+    def turn(self, pos):
+        return rotary(pos, self.c["d"] // self.c["heads"], self.c["theta"])
+
+    def backbone(self, x, mask=None):
+        """x [B, L, d]; mask: additive [B, 1, 1, L] or None"""
+        cos, sin = self.turn(torch.arange(x.shape[1], device=x.device))
         for layer in self.model.layers:
             x = layer(x, cos, sin, mask)
         return self.model.norm(x)
+
+    def packed(self, prefix, groups, biases, tap):
+        """prefix [B, P, d], groups: [B, K, T, d] -> as groups, and the same after `tap` layers. K texts share a prefix
+        that does not see them. biases: [B, K, T] of the texts' rows as keys"""
+        b, width = prefix.shape[:2]
+        at = lambda length, begin: torch.arange(length, device=prefix.device) + begin
+        pos = torch.cat([at(width, 0).repeat(b)] + [at(g.shape[2], width).repeat(b * g.shape[1]) for g in groups])
+        cos, sin = self.turn(pos)
+        shapes = [(g.shape[1], g.shape[2], bias[:, :, None, None]) for g, bias in zip(groups, biases)]
+        x = torch.cat([prefix.flatten(0, 1)] + [g.flatten(0, 2) for g in groups])
+        for i, layer in enumerate(self.model.layers):
+            x = layer.after(x, attend_packed(*layer.before(x, cos, sin), b, width, shapes))
+            middle = x if i + 1 == tap else middle if i else None
+        back = lambda y: [p.view_as(g) for p, g in zip(y[b * width:].split([g.shape[:3].numel() for g in groups]), groups)]
+        return back(self.model.norm(x)), back(middle)

@@ -10,17 +10,19 @@ def save(path, **state):
     part.rename(path)
 
 
-def resume(path, modules, optimizers):
-    """Load what an interrupted run saved -> the step to go on with (0: there is nothing), the seconds spent"""
+def resume(path, modules, optimizers, *counts):
+    """Load what an interrupted run saved -> the step to go on with, the seconds spent, and `counts`; zeros: there is
+    nothing"""
+    keys = ("step", "seconds") + counts
     if not path.exists():
-        return 0, 0.0
+        return [0] * len(keys)
     state = torch.load(path, weights_only=True)
     for name, module in modules.items():
         module.load_state_dict(state[name])
     for o, s in zip(optimizers, state["optimizers"]):
         o.load_state_dict(s)
     print(f"going on from step {state['step']} of {path}", flush=True)
-    return state["step"], state["seconds"]
+    return [state[k] for k in keys]
 
 
 class Clock:

@@ -15,10 +15,9 @@ def generate(net, text, features, size, questions, gen_length=64, steps=None, bl
     rows, head = net.image_rows(features, *size), text.head()
     b, device, start = len(rows), rows.device, len(head) + rows.shape[1]
     prefix = torch.cat([net.embed(head, rows.dtype).expand(b, -1, -1), rows], 1)
-    items = [[(text.tail(q), [], gen_length, 1.0)] for q in questions]
-    batch = batching.make(text, items, start, packed=False).to(device)
+    batch = batching.make(text, [batching.Item(text.tail(q), [], gen_length) for q in questions]).to(device)
     column = torch.arange(gen_length, device=device)
-    ids, at = batch.ids, batch.start + column[None]  # [B, G] answer rows
+    ids, at = batch.ids, batch.start[:, None] + column  # [B, G] answer rows
     stop = torch.full((b,), gen_length, device=device)  # first <|eot_id|> seen
     forwards = torch.zeros(b, dtype=torch.long)
     for lo in range(0, gen_length, block):
@@ -30,9 +29,9 @@ def generate(net, text, features, size, questions, gen_length=64, steps=None, bl
             if not live.any():
                 break
             live = live.nonzero()[:, 0]
-            bias = None if batch.bias is None else batch.bias[live]
+            bias = torch.nn.functional.pad(batch.bias[live], (start, 0))[:, None, None]
             x = torch.cat([prefix[live], net.embed(ids[live], rows.dtype)], 1)
-            h = net.backbone(x, batch.pos, bias)[:, start:]
+            h = net.backbone(x, bias)[:, start:]
             logits = net.lm_head(h.gather(1, at[live][..., None].expand(-1, -1, h.shape[-1]))).float()
             forwards[live.cpu()] += 1
             logits[..., text.suppressed] = -torch.inf

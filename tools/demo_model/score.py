@@ -13,7 +13,7 @@ from pathlib import Path
 
 from . import scenes as S
 
-SHAPE, COLOUR = "|".join(S.SHAPES) + r"|digit \d", "|".join(S.COLOURS)
+SHAPE, COLOUR = "|".join(S.SHAPES + S.WORDS) + r"|digit \d", "|".join(S.COLOURS)
 OBJECT = re.compile(rf"an? (small|large) ({COLOUR}) ({SHAPE})")
 RELATION = re.compile(rf"The ({COLOUR}) ({SHAPE}) is (left of|right of|above|below) the ({COLOUR}) ({SHAPE})")
 

@@ -16,12 +16,11 @@ from . import model as M
 from . import scenes as S
 from . import tokenizer
 
-DEFAULTS = dict(steps=3600, batch=16, single_batch=32, lr=2e-3, muon_lr=.01, captions=2, questions=4, single_from=.5,
-                decay_from=.5, boost=4.0, tower_loss=.2, seed=1, caption_weight=4.0, question_weight=1.0,
-                hard_questions=.5, question_ratio=.3, tower_rate=.15, projector_rate=1.0, heads_alone=0)
+DEFAULTS = dict(steps=3600, minutes=0.0, batch=12, single_batch=32, lr=2e-3, muon_lr=.01, questions=8, single_from=.65,
+                single_share=.1, decay_from=.55, boost=4.0, tower_loss=.2, mention_loss=.2, seed=1, hard_questions=.5,
+                question_ratio=.3, tower_rate=.1, projector_rate=1.0, heads_alone=0)
 # For a checkpoint that can speak already: its projector fits the tower, its heads were thrown away.
-CONTINUED = dict(steps=900, lr=1.2e-3, muon_lr=.006, questions=6, single_from=.65, decay_from=.4, projector_rate=.15,
-                 heads_alone=100)
+CONTINUED = dict(steps=900, lr=1.2e-3, muon_lr=.006, decay_from=.4, projector_rate=.15, heads_alone=100)
 # Kinds of question that need several objects, or all of them, to be looked at; the slowest to be learnt
 HARD = {"where", "beside", "exists", "count_colour", "count_shape"}
 
@@ -31,15 +30,25 @@ class Writer:
 
     def __init__(self, text, options):
         self.text, self.o, self.cache = text, options, {}
+        self.names = {tuple(self.ids(f" {c} {shape}")): (c, shape) for c in S.COLOURS for shape in S.ALL_SHAPES}
+        self.lengths = sorted({len(name) for name in self.names})
 
     def ids(self, s):
         if s not in self.cache:
             self.cache[s] = self.text.encode(s)
         return self.cache[s]
 
-    def item(self, rng, question, answer, region, weight):
+    def item(self, rng, scene, question, answer, region, worth=1.0):
         tail = self.text.tail(question, keep_newline=rng.random() < .1)
-        return tail, self.ids(answer) + [self.text.eot], region, weight
+        said = tail + self.ids(answer)
+        there = {(o["colour"], o["shape"]): number for number, o in enumerate(scene["objects"])}
+        mentions = []
+        for at in range(len(said)):
+            for length in self.lengths:
+                named = self.names.get(tuple(said[at:at + length]))
+                if named:
+                    mentions.append((at + length - 1, there.get(named, batching.ABSENT)))
+        return batching.Item(tail, said[len(tail):] + [self.text.eot], region, worth, tuple(mentions))
 
     def question(self, rng, scene):
         """-> question, answer"""
@@ -51,82 +60,153 @@ class Writer:
                 drawn = S.question(scene, rng)
         return drawn[1:]
 
+    def other_caption(self, rng, scene):
+        prompt = rng.choice([p for p in S.PROMPTS if p not in S.LONG_PROMPTS])
+        return prompt, S.PROMPTS[prompt](scene)
+
+    def long_caption(self, rng, scene):
+        return rng.choice(S.LONG_PROMPTS[:1] * 3 + S.LONG_PROMPTS), S.long_caption(scene)
+
     def packed(self, rng, scenes):
-        """The same caption several times under different masks, and some questions"""
-        told = [(rng.choice(S.LONG_PROMPTS), S.long_caption(s)) for s in scenes]
-        region = max(len(self.ids(a)) for _, a in told) + rng.choice([1, 3, 6])
-        captions, questions = self.o["captions"], self.o["questions"]
-        return [[self.item(rng, q, a, region, self.o["caption_weight"]) for _ in range(captions)]
-                + [self.item(rng, *self.question(rng, s), 9, self.o["question_weight"]) for _ in range(questions)]
-                for s, (q, a) in zip(scenes, told)]
+        """-> groups of [per scene][texts of it]: a long caption and another one; questions"""
+        told = [(self.long_caption(rng, s), self.other_caption(rng, s)) for s in scenes]
+        asked = [[self.question(rng, s) for _ in range(self.o["questions"])] for s in scenes]
+        extra = rng.choice([1, 2, 4])
+        longest = lambda pairs: max(len(self.ids(a)) for some in pairs for _, a in some) + extra
+        captions, answers = longest(told), longest(asked)
+        return [[[self.item(rng, s, *long, captions, 4.0), self.item(rng, s, *other, captions, 2.0)]
+                 for s, (long, other) in zip(scenes, told)],
+                [[self.item(rng, s, q, a, answers) for q, a in some] for s, some in zip(scenes, asked)]]
 
     def single(self, rng, scenes):
-        kind, pairs = rng.choices(["long", "short", "question"], [.45, .1, .45])[0], []
-        for s in scenes:
-            if kind == "long":
-                pairs.append((rng.choice(S.LONG_PROMPTS), S.long_caption(s)))
-            elif kind == "short":
-                pairs.append((rng.choice(S.SHORT_PROMPTS), S.short_caption(s)))
-            else:
-                pairs.append(self.question(rng, s))
-        lengths = {"question": [8, 16, 16, 32, 64], "short": [32, 64, 64], "long": [0, 56, 64, 64, 80]}[kind]
+        kind = rng.choices(["long", "other", "question"], [.4, .15, .45])[0]
+        draw = dict(long=self.long_caption, other=self.other_caption, question=self.question)[kind]
+        pairs = [draw(rng, s) for s in scenes]
+        lengths = dict(question=[8, 16, 16, 16, 32, 64], other=[32, 64, 64], long=[0, 56, 64, 64, 64, 80])[kind]
         region = max(max(len(self.ids(a)) for _, a in pairs) + 1, rng.choice(lengths))
-        return [[self.item(rng, q, a, region, 1.0)] for q, a in pairs]
+        return [[[self.item(rng, s, q, a, region)] for s, (q, a) in zip(scenes, pairs)]]
 
 
-def ratios(b, k):
+TAP = 3  # decoder layers after which a mention must know its object; the others can use it
+
+
+class Mentions(nn.Module):
+    """What the row where an object's name ends, in a question or an answer, must tell: whether there is such an object,
+    and all that can be asked about it. Without it, the direction words stay at guessing for long: where to look and what to
+    take from there must be learnt together, from one word."""
+    SIZES = dict(tower.Heads.SIZES, there=2)
+    for unused in ("shape", "colour", "background", "offset", "count"):
+        del SIZES[unused]
+
+    def __init__(self, d):
+        super().__init__()
+        self.norm, self.out = nn.LayerNorm(d), nn.Linear(d, sum(self.SIZES.values()))
+
+    def forward(self, hidden):
+        return dict(zip(self.SIZES, self.out(self.norm(hidden)).float().split(list(self.SIZES.values()), -1)))
+
+
+def mention_loss(heads, middle, groups, shard, rows):
+    """middle: [B, K, T, d] of each group -> loss, share of right relations to numbers"""
+    hidden, scene, number = [], [], []
+    for h, group in zip(middle, groups):
+        found = [(b, k, at, o) for b, some in enumerate(group) for k, item in enumerate(some) for at, o in item.mentions]
+        b, k, at, o = torch.tensor(found).T
+        hidden.append(h[b, k, at])
+        scene.append(torch.tensor(rows)[b])
+        number.append(o)
+    said, scene, number = heads(torch.cat(hidden)), torch.cat(scene), torch.cat(number)
+    there = number != batching.ABSENT
+    total = F.cross_entropy(said["there"], there.long().to(said["there"].device))
+    said, scene, number = {k: v[there] for k, v in said.items()}, scene[there], number[there]
+    truth = lambda t: t[scene, number].to(said["centre"].device)
+    beside, alike = truth(shard.next), truth(shard.alike)
+    once = dict(size=truth(shard.attribute)[:, 2], number=number.to(beside.device), next=beside[:, 0],
+                previous=beside[:, 1], alike_shape=alike[:, 0], alike_colour=alike[:, 1])
+    total = total + sum(F.cross_entropy(said[k], t) for k, t in once.items())
+    total = total + 10 * F.smooth_l1_loss(said["centre"], truth(shard.centre), beta=.05)
+    for k in ("to_colour", "to_number"):
+        t = truth(getattr(shard, k))
+        known = t != data.UNKNOWN
+        logits, t = said[k].unflatten(-1, (-1, tower.LIES))[known], t[known]
+        total = total + F.cross_entropy(logits, t) if len(t) else total
+    return total, (logits.argmax(-1) == t).float().mean().item()
+
+
+def ratios(n):
     """t in (0, 1), evenly spread over the batch instead of independent: same mean, less noise"""
-    n = b * k
-    return ((torch.randperm(n) + torch.rand(n)) / n).clamp(min=.01).view(b, k)
+    return ((torch.randperm(n) + torch.rand(n)) / n).clamp(min=.01)
 
 
-def diffusion_loss(net, text, head, features, size, items, packed, boost, directions, question_ratio):
-    """-> loss, {name: mean}. `boost`: weight of the words that say how things lie, rare but the hardest to learn.
+def diffusion_loss(net, text, head, rows, groups, packed, boost, directions, question_ratio):
+    """rows [B, R, d] of the pictures; groups: lists of B lists of K items -> loss, {name: mean}, and of packed texts
+    the rows after TAP layers.
+    `boost`: weight of the words that say how things lie, rare but the hardest to learn.
     `question_ratio`: smallest t of a short answer, whose one telling token would else rarely be masked"""
-    rows = net.image_rows(features, *size)
-    b, prefix = len(rows), len(head) + rows.shape[1]
-    t = ratios(b, len(items[0]))
-    short = torch.tensor([[len(it[1]) < 12 for it in item] for item in items])
-    t = torch.where(short, question_ratio + (1 - question_ratio) * t, t)
-    batch = batching.make(text, items, prefix, packed, t).to(rows.device)
-    x = torch.cat([net.embed(head, rows.dtype).expand(b, -1, -1), rows, net.embed(batch.ids, rows.dtype)], 1)
-    hidden = net.backbone(x, batch.pos, batch.bias)[:, prefix:]
-    asked = batch.targets != batching.IGNORE
-    target, weight, share = batch.targets[asked], batch.weight[asked], batch.share[asked]
-    logits = net.lm_head(hidden[asked]).float()
+    b, batches, brief = len(rows), [], []
+    for group in groups:
+        items = [item for some in group for item in some]
+        t = ratios(len(items))
+        short = torch.tensor([len(item.answer) < 12 for item in items])
+        brief.append(short[:, None])
+        batches.append(batching.make(text, items, torch.where(short, question_ratio + (1 - question_ratio) * t, t))
+                       .to(rows.device))
+    prefix = torch.cat([net.embed(head, rows.dtype).expand(b, -1, -1), rows], 1)
+    texts = [net.embed(x.ids, rows.dtype) for x in batches]
+    if packed:
+        apart = lambda t: t.unflatten(0, (b, -1))
+        hidden, middle = net.packed(prefix, [apart(t) for t in texts], [apart(x.bias) for x in batches], TAP)
+        hidden = [h.flatten(0, 1) for h in hidden]
+    else:
+        middle = None
+        width = prefix.shape[1]
+        bias = F.pad(batches[0].bias, (width, 0))[:, None, None]
+        hidden = [net.backbone(torch.cat([prefix, texts[0]], 1), bias)[:, width:]]
+    asked = [x.targets != batching.IGNORE for x in batches]
+    gather = lambda parts: torch.cat([p.expand(*a.shape, *p.shape[2:])[a] for p, a in zip(parts, asked)])
+    target, weight, share = (gather([getattr(x, k) for x in batches]) for k in ("targets", "weight", "share"))
+    logits = net.lm_head(gather(hidden)).float()
     ce = F.cross_entropy(logits, target, reduction="none")
     right, facing = (logits.argmax(-1) == target).float(), torch.isin(target, directions)
     hard = (weight < 1.25) & (target != text.eot)  # t > 0.8: little text to lean on
-    loss = (ce * weight * share * torch.where(facing, boost, 1.0)).sum() / batch.importance
-    return loss, dict(ce=ce.mean().item(), hard=right[hard].mean().item(), direction=right[facing].mean().item())
+    loss = (ce * weight * share * torch.where(facing, boost, 1.0)).sum() / sum(x.importance for x in batches)
+    means = dict(ce=ce.mean().item(), hard=right[hard].mean().item(), direction=right[facing].mean().item(),
+                 answer=right[hard & gather(brief)].mean().item())
+    return loss, means, middle
 
 
-def first_weights(begin, vocab):
-    """-> network, tower heads. `begin`: what the tower training wrote, or an exported checkpoint (a folder)"""
-    if begin.is_dir():
-        net, _ = export.read(begin)
-        return net.train(), tower.Heads(net.c["v_d"])
-    net, taught = M.LLaDAV(dict(M.CONFIG, vocab=vocab)), torch.load(begin, weights_only=True)
-    heads = tower.Heads(net.c["v_d"])
-    net.tower.load_state_dict(taught["tower"])
-    heads.load_state_dict(taught["heads"])
-    return net, heads
+def first_weights(taught, begin, vocab):
+    """-> network, tower heads. `taught`: what the tower training wrote, or None; `begin`: an exported checkpoint whose
+    other weights are used, or None"""
+    net = export.read(begin)[0].train() if begin else M.LLaDAV(dict(M.CONFIG, vocab=vocab))
+    if not taught:
+        return net, tower.Heads(net.c["v_d"])
+    state = torch.load(taught, weights_only=True)
+    whole = M.LLaDAV(dict(M.CONFIG, vocab=net.c["vocab"]))
+    whole.load_state_dict(net.state_dict(), strict=False)  # the taught tower may have more layers
+    heads = tower.Heads(whole.c["v_d"])
+    whole.tower.load_state_dict(state["tower"])
+    heads.load_state_dict(state["heads"])
+    return whole, heads
 
 
-def train(cache, tokenizer_dir, begin, path, device="cpu", compile_layers=True, save_every=50, **options):
+def train(cache, tokenizer_dir, path, device="cpu", taught=None, begin=None, compile_layers=True, save_every=50,
+          **options):
     """Writes {net, ema, heads, config, step} to `path`; `ema` holds the averaged weights, which are the result."""
-    o = DEFAULTS | (CONTINUED if begin.is_dir() else {}) | options
+    o = DEFAULTS | ({} if taught else CONTINUED) | options
     torch.manual_seed(o["seed"])
     text = tokenizer.Text(tokenizer_dir)
-    net, heads = (m.to(device) for m in first_weights(begin, text.size))
+    net, heads = (m.to(device) for m in first_weights(taught, begin, text.size))
     ema = copy.deepcopy(net)
-    optimizers = muon.optimizers(net, heads, o["lr"], o["muon_lr"],
+    mentions = Mentions(net.c["d"]).to(device)
+    optimizers = muon.optimizers(net, nn.ModuleList([heads, mentions]), o["lr"], o["muon_lr"],
                                  dict(vision_tower=o["tower_rate"], mm_projector=o["projector_rate"]))
     full_rate = [[g["lr"] for g in opt.param_groups] for opt in optimizers]
     params = [p for opt in optimizers for g in opt.param_groups for p in g["params"]]
-    modules = dict(net=net, ema=ema, heads=heads)
-    start = progress.resume(path, modules, optimizers)
-    if start >= o["steps"]:
+    modules = dict(net=net, ema=ema, heads=heads, mentions=mentions)
+    start, seconds, singles = progress.resume(path, modules, optimizers, "singles")
+    clock = progress.Clock(o["steps"], o["minutes"], seconds)
+    if clock.done(start) >= 1:
         return
     if compile_layers:
         net.compile_layers()
@@ -134,27 +214,31 @@ def train(cache, tokenizer_dir, begin, path, device="cpu", compile_layers=True, 
     short = head[:1] + head[head.index(text.eot) + 1:]  # without the system turn: cheaper, used while packed
     words = (" left", " right", " above", " below", "Above", "Below", "On")
     directions = torch.tensor([text.encode(w)[0] for w in words], device=device)
-    single_start = int(o["single_from"] * o["steps"])
     shards, writer, meter = data.load(cache), Writer(text, o), progress.Meter(o["steps"])
-    streams = [data.batches(shards, o["batch"], o["seed"], min(start, single_start)),
-               data.batches(shards, o["single_batch"], o["seed"], max(0, start - single_start))]
-    for step in range(start, o["steps"]):
+    streams = [data.batches(shards, o["single_batch"], o["seed"], singles),
+               data.batches(shards, o["batch"], o["seed"] + 1, start - singles)]
+    step, done = start, clock.done(start)
+    while done < 1:
         rng = random.Random(o["seed"] * 1_000_003 + step)  # of the step, so that a resumed run draws the same
         torch.manual_seed(rng.getrandbits(62))
-        done, packed = step / o["steps"], step < single_start
+        packed = done < o["single_from"] and rng.random() >= o["single_share"]
+        singles += not packed
         scale = min(1, (step + 1) / 60)
         if done >= o["decay_from"]:
             scale *= max(.02, (1 - done) / (1 - o["decay_from"]))
         for opt, rates in zip(optimizers, full_rate):
             for g, rate in zip(opt.param_groups, rates):
                 g["lr"] = rate * scale
-        shard, rows = next(streams[not packed])
+        shard, rows = next(streams[packed])
         scenes = [shard.scenes[i] for i in rows]
-        items = writer.packed(rng, scenes) if packed else writer.single(rng, scenes)
+        groups = writer.packed(rng, scenes) if packed else writer.single(rng, scenes)
         with torch.autocast(torch.device(device).type, torch.bfloat16):
             features = net.features(shard.tiles[rows])
-            loss, means = diffusion_loss(net, text, short if packed else head, features, shard.size, items, packed,
-                                         o["boost"], directions, o["question_ratio"])
+            loss, means, middle = diffusion_loss(net, text, short if packed else head, net.image_rows(features, *shard.size),
+                                                 groups, packed, o["boost"], directions, o["question_ratio"])
+            if packed:
+                known, means["mention"] = mention_loss(mentions, middle, groups, shard, rows)
+                loss = loss + o["mention_loss"] * known
             seen = features.detach() if step < o["heads_alone"] else features  # untaught heads would spoil the tower
             dense, right = tower.loss(heads, seen, shard, rows, list(range(features.shape[1])))
         for opt in optimizers:
@@ -165,8 +249,11 @@ def train(cache, tokenizer_dir, begin, path, device="cpu", compile_layers=True, 
             opt.step()
         if step % 4 == 3:
             with torch.no_grad():
-                torch._foreach_lerp_(list(ema.parameters()), list(net.parameters()), max(.008, 20 / (step + 21)))
-        meter.note(step + 1, loss=loss.item(), **means, tower=dense.item(), shape=right["shape"], norm=norm.item())
-        if (step + 1) % save_every == 0 or step + 1 == o["steps"]:
-            progress.save(path, **{k: m.state_dict() for k, m in modules.items()}, config=net.c, step=step + 1,
-                          optimizers=[opt.state_dict() for opt in optimizers])
+                torch._foreach_lerp_(list(ema.parameters()), list(net.parameters()), max(.02, 20 / (step + 21)))
+        step, done = step + 1, clock.done(step + 1)
+        kind = "" if packed else "single_"
+        meter.note(step, **{kind + k: v for k, v in dict(means, loss=loss.item()).items()}, tower=dense.item(),
+                   shape=right["shape"], to_number=right["to_number"], norm=norm.item())
+        if step % save_every == 0 or done >= 1:
+            progress.save(path, **{k: m.state_dict() for k, m in modules.items()}, config=net.c, step=step,
+                          seconds=clock.seconds, singles=singles, optimizers=[opt.state_dict() for opt in optimizers])
