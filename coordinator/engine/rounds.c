@@ -452,6 +452,7 @@ static void take_guesses(struct rmk_engine *engine, struct rmk_request *request,
         rmk_life_finish(engine, request, canvas->found ? RMK_FINISH_STOP : RMK_FINISH_LENGTH,
                         RMK_OK);
     } else if (!fits) {
+        request->stepwise = true; /* whatever it was: not once more */
         refuse_answer(engine, request);
     } else if (result->poisoned_ahead) {
         fail_poisoned(engine, request);

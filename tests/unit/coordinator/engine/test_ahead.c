@@ -427,6 +427,10 @@ static void what_does_not_fit_in_a_trace_is_asked_again(void **state)
         assert_int_equal(plan->rows[0].ahead, 1);
         assert_int_equal(plan->rows[0].forward, 1 + fit);
         assert_int_equal(plan->rows[0].update_count, 1 + fit);
+        make_trace(&trace, 1 + fit, 1);
+        answer(plan->sequence, id, &trace);
+        plan = &door_find(&door, RMK_ACTION_RUN_STEP)->plan;
+        assert_int_equal(plan->rows[0].ahead, 1); /* nor ever after */
         sequence = plan->sequence;
         door_step(&door, (struct rmk_event){.kind = RMK_EVENT_CANCEL, .request = id});
         answer(sequence, id, &trace); /* nobody's any more */
