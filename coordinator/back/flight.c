@@ -71,6 +71,27 @@ static enum rmk_err read_guesses(const uint32_t *reads, uint32_t read_count, con
     return RMK_OK;
 }
 
+static enum rmk_err read_commits(const Remask__Cluster__V1__ForwardResult *forward,
+                                 struct rmk_arena *scratch, struct rmk_row_forward *out_forward,
+                                 struct rmk_why *why)
+{
+    const size_t count = forward->n_committed_positions;
+    struct rmk_plan_update *commits;
+
+    if (count != forward->n_committed_ids || count > RMK_AHEAD_READS_MAX) {
+        return rmk_fail(why, RMK_EINVAL, "a result has %zu ids for %zu commits",
+                        forward->n_committed_ids, count);
+    }
+    commits = rmk_arena_take(scratch, count * sizeof(*commits));
+    for (size_t i = 0; i < count; i++) {
+        commits[i] = (struct rmk_plan_update){.position = forward->committed_positions[i],
+                                              .id = forward->committed_ids[i]};
+    }
+    out_forward->commits = commits;
+    out_forward->commit_count = (uint32_t)count;
+    return RMK_OK;
+}
+
 static enum rmk_err read_ahead(const struct rmk_flight_row *asked,
                                const Remask__Cluster__V1__RowResult *answer, uint32_t vocab,
                                struct rmk_arena *scratch, struct rmk_row_result *out_row,
@@ -91,6 +112,7 @@ static enum rmk_err read_ahead(const struct rmk_flight_row *asked,
             return rmk_fail(why, RMK_EINVAL, "a result is about %zu positions", forward->n_reads);
         }
         ahead[i].guess_count = (uint32_t)forward->n_reads;
+        RMK_TRY(read_commits(forward, scratch, &ahead[i], why));
         RMK_TRY(read_guesses(forward->reads, ahead[i].guess_count, forward->tokens,
                              forward->n_tokens, forward->confidences, forward->n_confidences,
                              asked->prompt_rows, vocab, scratch, &ahead[i].guesses, why));

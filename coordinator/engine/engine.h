@@ -137,6 +137,8 @@ struct rmk_event_features {
 
 /* A forward that the group has run ahead. */
 struct rmk_row_forward {
+    const struct rmk_plan_update *commits; /* what the group committed before it, in its order */
+    uint32_t commit_count;
     const struct rmk_guess *guesses; /* in the order of what it read */
     uint32_t guess_count;
 };

@@ -301,7 +301,7 @@ static const struct rmk_row_result *find_result(const struct rmk_event_step *eve
 }
 
 /* Do the guesses answer just what the canvas asks? A worker is a peer: what it sends is looked at.
- * That a forward it has run ahead read these very positions says that it committed as we did. */
+ */
 static bool is_answer(const struct rmk_canvas *canvas, uint32_t read_count,
                       const struct rmk_guess *guesses, uint32_t guess_count)
 {
@@ -311,6 +311,24 @@ static bool is_answer(const struct rmk_canvas *canvas, uint32_t read_count,
     for (uint32_t i = 0; i < read_count; i++) {
         int64_t position = (int64_t)canvas->reads[i] - canvas->prompt_rows;
         if (guesses[i].position != position || guesses[i].token < 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Did the group commit what we did, from `log_begin` on? */
+static bool has_committed(const struct rmk_canvas *canvas, uint32_t log_begin,
+                          const struct rmk_row_forward *forward)
+{
+    const struct rmk_plan_update *log = canvas->log + log_begin;
+
+    if (forward->commit_count != canvas->log_count - log_begin) {
+        return false;
+    }
+    for (uint32_t i = 0; i < forward->commit_count; i++) {
+        if (forward->commits[i].position != log[i].position ||
+            forward->commits[i].id != log[i].id) {
             return false;
         }
     }
@@ -412,6 +430,7 @@ static void take_guesses(struct rmk_engine *engine, struct rmk_request *request,
 {
     struct rmk_canvas *canvas = &request->canvas;
     struct additions additions = {.commits = engine->commits + engine->commit_count};
+    uint32_t log_begin = canvas->log_count;
     bool fits = true;
 
     commit(engine, request, result->guesses, result->guess_count, &additions);
@@ -419,8 +438,10 @@ static void take_guesses(struct rmk_engine *engine, struct rmk_request *request,
     for (uint32_t i = 0; more && fits && i < result->ahead_count; i++) {
         const struct rmk_row_forward *forward = &result->ahead[i];
         fits = i + 1 < leave && rmk_ahead_may(canvas) &&
+               has_committed(canvas, log_begin, forward) &&
                is_answer(canvas, canvas->read_count, forward->guesses, forward->guess_count);
         if (fits) {
+            log_begin = canvas->log_count;
             request->log_seen = canvas->log_count; /* it has run this one on them */
             commit(engine, request, forward->guesses, forward->guess_count, &additions);
             more = rmk_canvas_next(canvas);
@@ -431,6 +452,7 @@ static void take_guesses(struct rmk_engine *engine, struct rmk_request *request,
         rmk_life_finish(engine, request, canvas->found ? RMK_FINISH_STOP : RMK_FINISH_LENGTH,
                         RMK_OK);
     } else if (!fits) {
+        request->stepwise = true; /* whatever it was: not once more */
         refuse_answer(engine, request);
     } else if (result->poisoned_ahead) {
         fail_poisoned(engine, request);

@@ -463,13 +463,15 @@ static uint32_t forward_ahead(struct sim *sim, struct sim_group *group, const st
                  "ahead",
                  row->request.index, row->request.generation, (unsigned long long)canvas->forward);
     }
+    struct rmk_row_forward *forward = &message->ahead[index][n - 1];
     for (; ahead->log_seen[index] < canvas->log_count; ahead->log_seen[index]++) {
         const struct rmk_plan_update *update = &canvas->log[ahead->log_seen[index]];
         slot->rows[update->position] = update->id;
+        message->ahead_commits[index][n - 1][forward->commit_count++] = *update;
     }
     if (guess(sim, group, slot, &pass, canvas->reads, canvas->read_count, canvas->forward,
               message->ahead_guesses[index][n - 1])) {
-        message->ahead[index][n - 1].guess_count = canvas->read_count;
+        forward->guess_count = canvas->read_count;
         message->rows[index].ahead_count = n;
     } else {
         message->rows[index].poisoned_ahead = true;

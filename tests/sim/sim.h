@@ -192,6 +192,7 @@ struct sim_message {
     struct rmk_row_result rows[SIM_PLAN_ROWS_MAX];
     struct rmk_guess guesses[SIM_PLAN_ROWS_MAX][SIM_READS_MAX];
     struct rmk_row_forward ahead[SIM_PLAN_ROWS_MAX][SIM_AHEAD_MAX]; /* without pointers */
+    struct rmk_plan_update ahead_commits[SIM_PLAN_ROWS_MAX][SIM_AHEAD_MAX][SIM_READS_MAX];
     struct rmk_guess ahead_guesses[SIM_PLAN_ROWS_MAX][SIM_AHEAD_MAX][SIM_READS_MAX];
     uint64_t classes[SIM_PLAN_ROWS_MAX];
     char why[96];

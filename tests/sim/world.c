@@ -333,6 +333,7 @@ static void arrive(struct sim *sim, struct sim_event *event)
             message->rows[i].ahead = message->ahead[i];
             for (uint32_t j = 0; j < message->rows[i].ahead_count; j++) {
                 message->ahead[i][j].guesses = message->ahead_guesses[i][j];
+                message->ahead[i][j].commits = message->ahead_commits[i][j];
             }
             struct sim_ask *ask = sim_ask_of(sim, message->rows[i].request);
             if (ask != NULL && counts) {

@@ -36,6 +36,8 @@ struct rmk_plan_job {
     Remask__Cluster__V1__ForwardResult **forward_pointers;
     int32_t *ahead_tokens;
     double *ahead_confidences;
+    uint32_t *ahead_positions; /* of all their commits */
+    int32_t *ahead_ids;
 };
 
 /* ---- making: every number of the message is checked here once
@@ -308,8 +310,10 @@ static enum rmk_err allocate_ahead(struct rmk_plan_job *job, struct rmk_why *why
     job->forward_pointers = calloc(forwards, sizeof(*job->forward_pointers));
     job->ahead_tokens = calloc(RMK_AHEAD_READS_MAX, sizeof(*job->ahead_tokens));
     job->ahead_confidences = calloc(RMK_AHEAD_READS_MAX, sizeof(*job->ahead_confidences));
+    job->ahead_positions = calloc(RMK_AHEAD_READS_MAX, sizeof(*job->ahead_positions));
+    job->ahead_ids = calloc(RMK_AHEAD_READS_MAX, sizeof(*job->ahead_ids));
     if (job->forwards == NULL || job->forward_pointers == NULL || job->ahead_tokens == NULL ||
-        job->ahead_confidences == NULL) {
+        job->ahead_confidences == NULL || job->ahead_positions == NULL || job->ahead_ids == NULL) {
         return rmk_fail(why, RMK_ELIMIT, "no memory for what is run ahead");
     }
     return RMK_OK;
@@ -479,6 +483,8 @@ void rmk_plan_destroy(struct rmk_plan_job *job)
     free(job->forward_pointers);
     free(job->ahead_tokens);
     free(job->ahead_confidences);
+    free(job->ahead_positions);
+    free(job->ahead_ids);
     rmk_run_ahead_destroy(job->ahead);
     free(job);
 }
@@ -585,8 +591,8 @@ static void close_opened(struct rmk_plan_job *job, struct rmk_runner *runner)
     }
 }
 
-/* `read`: of those of all rows together. */
-static void answer_ahead(struct rmk_plan_job *job, size_t index, size_t *read)
+/* `read`, `committed`: so many of those of all rows together are taken. */
+static void answer_ahead(struct rmk_plan_job *job, size_t index, size_t *read, size_t *committed)
 {
     const uint32_t row = (uint32_t)index;
     Remask__Cluster__V1__RowResult *out = &job->row_results[index];
@@ -609,6 +615,14 @@ static void answer_ahead(struct rmk_plan_job *job, size_t index, size_t *read)
             job->ahead_tokens[*read] = done.reads[k].token;
             job->ahead_confidences[*read] = done.reads[k].confidence;
         }
+        forward->n_committed_positions = done.commit_count;
+        forward->committed_positions = job->ahead_positions + *committed;
+        forward->n_committed_ids = done.commit_count;
+        forward->committed_ids = job->ahead_ids + *committed;
+        for (uint32_t k = 0; k < done.commit_count; k++, ++*committed) {
+            job->ahead_positions[*committed] = done.commits[k].position;
+            job->ahead_ids[*committed] = done.commits[k].id;
+        }
         out->ahead[i] = forward;
     }
 }
@@ -618,6 +632,7 @@ static void answer_rows(struct rmk_plan_job *job)
     const Remask__Cluster__V1__StepPlan *plan = job->plan;
     size_t read = 0;
     size_t ahead_read = 0;
+    size_t ahead_committed = 0;
 
     for (size_t i = 0; i < plan->n_rows; i++) {
         Remask__Cluster__V1__RowResult *row = &job->row_results[i];
@@ -633,7 +648,7 @@ static void answer_rows(struct rmk_plan_job *job)
             job->confidences[read] = job->reads[read].confidence;
         }
         if (job->ahead != NULL) {
-            answer_ahead(job, i, &ahead_read);
+            answer_ahead(job, i, &ahead_read, &ahead_committed);
         }
         job->row_result_pointers[i] = row;
     }

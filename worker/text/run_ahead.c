@@ -17,7 +17,9 @@ struct rmk_run_ahead {
     struct rmk_update *updates;  /* [row_count][RMK_READS_MAX] of the next forward */
     struct rmk_guess *guesses;   /* [RMK_READS_MAX] */
     /* The trace: forwards one after another, the rows of each one after another. */
-    uint32_t *begins; /* [forwards * row_count + 1]: of a row's part in a forward */
+    uint32_t *begins;     /* [forwards * row_count + 1]: of a row's part in a forward */
+    uint32_t *log_begins; /* [forwards * row_count]: of what a row committed before a forward … */
+    uint32_t *log_counts; /* … in its canvas's log */
     uint32_t *positions;
     struct rmk_read *reads;
     uint32_t reads_max;
@@ -44,6 +46,8 @@ static enum rmk_err allocate(struct rmk_run_ahead *ahead, struct rmk_why *why)
         {(void **)&ahead->updates, rows * RMK_READS_MAX, sizeof(*ahead->updates)},
         {(void **)&ahead->guesses, RMK_READS_MAX, sizeof(*ahead->guesses)},
         {(void **)&ahead->begins, ahead->forwards * rows + 1, sizeof(*ahead->begins)},
+        {(void **)&ahead->log_begins, ahead->forwards * rows, sizeof(*ahead->log_begins)},
+        {(void **)&ahead->log_counts, ahead->forwards * rows, sizeof(*ahead->log_counts)},
         {(void **)&ahead->positions, ahead->reads_max, sizeof(*ahead->positions)},
         {(void **)&ahead->reads, ahead->reads_max, sizeof(*ahead->reads)},
     };
@@ -161,6 +165,8 @@ void rmk_run_ahead_destroy(struct rmk_run_ahead *ahead)
     free(ahead->updates);
     free(ahead->guesses);
     free(ahead->begins);
+    free(ahead->log_begins);
+    free(ahead->log_counts);
     free(ahead->positions);
     free(ahead->reads);
     free(ahead);
@@ -192,10 +198,12 @@ static void prepare(struct rmk_run_ahead *ahead)
         uint32_t begin = ahead->begins[part_of(ahead, ahead->done, i)];
         uint32_t count = 0;
 
+        ahead->log_begins[part_of(ahead, ahead->done, i)] = ahead->log_seen[i];
         for (; ahead->log_seen[i] < canvas->log_count; ahead->log_seen[i]++) {
             const struct rmk_plan_update *commit = &canvas->log[ahead->log_seen[i]];
             updates[count++] = (struct rmk_update){.position = commit->position, .id = commit->id};
         }
+        ahead->log_counts[part_of(ahead, ahead->done, i)] = count;
         ahead->rows[i] = next_row(canvas, &ahead->asked[i]);
         ahead->rows[i].updates = updates;
         ahead->rows[i].update_count = count;
@@ -251,6 +259,8 @@ struct rmk_run_ahead_forward rmk_run_ahead_at(const struct rmk_run_ahead *ahead,
     uint32_t begin = ahead->begins[part];
 
     return (struct rmk_run_ahead_forward){
+        .commits = ahead->canvases[row].log + ahead->log_begins[part],
+        .commit_count = ahead->log_counts[part],
         .positions = ahead->positions + begin,
         .reads = ahead->reads + begin,
         .count = ahead->begins[part + 1] - begin,

@@ -16,6 +16,7 @@
 #include "worker/text/runner.h"
 
 struct rmk_ahead;
+struct rmk_plan_update;
 struct rmk_run_ahead;
 
 /* `rows` as the plan has them, each from where `aheads` [row_count] says it stands; `forwards` in
@@ -33,6 +34,8 @@ enum rmk_err rmk_run_ahead_run(struct rmk_run_ahead *ahead, struct rmk_runner *r
 
 /* What one row did in one of its later forwards. */
 struct rmk_run_ahead_forward {
+    const struct rmk_plan_update *commits; /* before it, in their order */
+    uint32_t commit_count;
     const uint32_t *positions;
     const struct rmk_read *reads;
     uint32_t count;

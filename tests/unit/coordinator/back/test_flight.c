@@ -453,6 +453,8 @@ struct ahead_answer {
     Remask__Cluster__V1__ForwardResult forward;
     Remask__Cluster__V1__ForwardResult *forwards[2];
     uint32_t reads[2];
+    uint32_t committed_position;
+    int32_t committed_id;
     int32_t tokens[2];
     double confidences[2];
 };
@@ -467,6 +469,12 @@ static void ahead_init(struct ahead_answer *ahead)
         ahead->confidences[i] = 0.5;
         ahead->forwards[i] = &ahead->forward;
     }
+    ahead->committed_position = PROMPT_ROWS + 1;
+    ahead->committed_id = 11;
+    ahead->forward.n_committed_positions = 1;
+    ahead->forward.committed_positions = &ahead->committed_position;
+    ahead->forward.n_committed_ids = 1;
+    ahead->forward.committed_ids = &ahead->committed_id;
     ahead->forward.n_reads = 2;
     ahead->forward.reads = ahead->reads;
     ahead->forward.n_tokens = 2;
@@ -496,6 +504,9 @@ static void what_was_run_ahead_comes_after_what_was_asked(void **state)
     assert_int_equal(rows[0].ahead[0].guess_count, 2);
     assert_int_equal(rows[0].ahead[0].guesses[1].position, 3);
     assert_int_equal(rows[0].ahead[0].guesses[1].token, 21);
+    assert_int_equal(rows[0].ahead[0].commit_count, 1);
+    assert_int_equal(rows[0].ahead[0].commits[0].position, PROMPT_ROWS + 1);
+    assert_int_equal(rows[0].ahead[0].commits[0].id, 11);
     assert_true(rows[0].poisoned_ahead);
     rmk_flight_deinit(&flight);
     rmk_arena_deinit(&scratch);
@@ -534,6 +545,10 @@ static void forwards_that_nobody_gave_leave_for_are_refused(void **state)
     ahead_init(&ahead);
     ahead.forward.n_tokens = 1;
     expect_ahead_refused(&flight, &ahead, "1 tokens and 2 confidences for 2 positions");
+
+    ahead_init(&ahead);
+    ahead.forward.n_committed_ids = 0;
+    expect_ahead_refused(&flight, &ahead, "0 ids for 1 commits");
 
     ahead_init(&ahead);
     ahead.tokens[1] = VOCAB;

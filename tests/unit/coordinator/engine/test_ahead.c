@@ -277,6 +277,7 @@ static const struct rmk_submit nine = {.tag = 5,
 /* The trace of a group that reads what is open: position p becomes token p % 5. */
 struct trace {
     struct rmk_guess guesses[FORWARDS + 1][GEN];
+    struct rmk_plan_update commits[FORWARDS]; /* one before each */
     struct rmk_row_forward ahead[FORWARDS];
     struct rmk_row_result row;
 };
@@ -291,7 +292,13 @@ static void make_trace(struct trace *trace, uint32_t begin_at, uint32_t forwards
                 .position = (int32_t)p, .token = (int32_t)(p % 5), .confidence = 1.0 - p / 16.0};
         }
         if (f > 0) {
-            trace->ahead[f - 1] = (struct rmk_row_forward){trace->guesses[f], GEN - first};
+            trace->commits[f - 1] = (struct rmk_plan_update){10 + first - 1, (first - 1) % 5};
+            trace->ahead[f - 1] = (struct rmk_row_forward){
+                .commits = &trace->commits[f - 1],
+                .commit_count = 1,
+                .guesses = trace->guesses[f],
+                .guess_count = GEN - first,
+            };
         }
     }
     trace->row = (struct rmk_row_result){
@@ -381,8 +388,8 @@ static void what_does_not_fit_in_a_trace_is_asked_again(void **state)
     uint64_t sequence;
 
     (void)state;
-    for (int kind = 0; kind < 4; kind++) {
-        const uint32_t fit = kind < 3 ? 2 : FORWARDS;
+    for (int kind = 0; kind < 7; kind++) {
+        const uint32_t fit = kind < 6 ? 2 : FORWARDS;
         struct rmk_request_id id = start(&nine, &sequence);
         make_trace(&trace, 1, FORWARDS);
         switch (kind) {
@@ -394,6 +401,15 @@ static void what_does_not_fit_in_a_trace_is_asked_again(void **state)
             break;
         case 2:
             trace.ahead[1].guess_count--;
+            break;
+        case 3: /* it read the right positions, but on another canvas */
+            trace.commits[1].id++;
+            break;
+        case 4:
+            trace.commits[1].position++;
+            break;
+        case 5:
+            trace.ahead[1].commit_count = 0;
             break;
         default: /* one more than it had leave for */
             make_trace(&trace, 1, FORWARDS + 1);
@@ -411,6 +427,10 @@ static void what_does_not_fit_in_a_trace_is_asked_again(void **state)
         assert_int_equal(plan->rows[0].ahead, 1);
         assert_int_equal(plan->rows[0].forward, 1 + fit);
         assert_int_equal(plan->rows[0].update_count, 1 + fit);
+        make_trace(&trace, 1 + fit, 1);
+        answer(plan->sequence, id, &trace);
+        plan = &door_find(&door, RMK_ACTION_RUN_STEP)->plan;
+        assert_int_equal(plan->rows[0].ahead, 1); /* nor ever after */
         sequence = plan->sequence;
         door_step(&door, (struct rmk_event){.kind = RMK_EVENT_CANCEL, .request = id});
         answer(sequence, id, &trace); /* nobody's any more */
@@ -448,6 +468,7 @@ static void a_mask_token_that_is_committed_first_is_told_once(void **state)
     memcpy(trace.guesses[1], trace.guesses[0], sizeof(trace.guesses[0]));
     trace.guesses[1][0].token = 3;
     trace.ahead[0].guess_count = GEN - 1;
+    trace.ahead[0].commit_count = 0; /* it stays a mask */
     answer(sequence, id, &trace);
     const struct rmk_action *emit = door_find(&door, RMK_ACTION_EMIT);
     assert_int_equal(emit->emit.commit_count, 1);

@@ -177,6 +177,7 @@ static void keep_ahead(struct rank *rank, const Remask__Cluster__V1__RowResult *
         rank->ahead_first[i] = forward->n_reads > 0 ? forward->reads[0] : 0;
         rank->ahead_whole &=
             forward->n_tokens == forward->n_reads && forward->n_confidences == forward->n_reads;
+        rank->ahead_whole &= forward->n_committed_positions == 1 && forward->n_committed_ids == 1;
         for (size_t k = 0; k < forward->n_tokens && k < forward->n_confidences; k++) {
             rank->ahead_whole &= forward->tokens[k] >= 0 && forward->tokens[k] < 51 &&
                                  forward->confidences[k] > 0 && forward->confidences[k] <= 1;

@@ -257,6 +257,12 @@ static uint32_t follow(struct text_group *group, uint32_t first)
                     const struct rmk_run_ahead_forward forward =
                         rmk_run_ahead_at(leave.runs[rank], i, f - 1);
                     check_forward(&forward, &asked[i].canvas, reads);
+                    assert_int_equal(forward.commit_count, single[i].update_count);
+                    for (uint32_t k = 0; k < forward.commit_count; k++) {
+                        assert_int_equal(forward.commits[k].position,
+                                         single[i].updates[k].position);
+                        assert_int_equal(forward.commits[k].id, single[i].updates[k].id);
+                    }
                     assert_int_equal(rmk_run_ahead_count(leave.runs[rank], i), count);
                     assert_false(rmk_run_ahead_poisoned(leave.runs[rank], i));
                 }
