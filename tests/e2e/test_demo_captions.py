@@ -18,7 +18,7 @@ from tools.reference.model import Model  # noqa: E402
 SCENES = ROOT / "tests" / "data" / "scenes"
 TRUTHS = score.read_truths(SCENES / "truths.jsonl")
 PROMPT = "Please describe the image in detail."
-SHOWN = ("096.jpg", "061.jpg", "102.png")  # what README and ./dev demo show
+SHOWN = ("072.jpg", "077.png", "051.jpg")  # what README and ./dev demo show
 SUBSET = 40
 COMPARED = 50
 
@@ -37,10 +37,10 @@ def test_the_pictures_of_the_demo_are_captioned_exactly(demo_cluster):
 def test_captions_are_as_right_as_the_card_says_with_margin(demo_cluster):
     got = score.score(TRUTHS, caption(demo_cluster, sorted(TRUTHS)[:SUBSET], "--gen-length=64", "--steps=64")).summary()
     assert got["captions"] == SUBSET
-    # Measured on all 200: attributes 97.4 %, relations 68.7 %. 40 scenes hold about 330 attributes and 50 relations, so the
-    # margins are three standard deviations; a model that guesses has 20 % and 25 %.
-    assert got["attributes"] >= 0.94, got
-    assert got["relations"] >= 0.50, got
+    # Measured on all 200: attributes 98.8 %, relations 91.3 %. 40 scenes hold about 360 attributes and 50 relations, so the
+    # margins are three standard deviations; a model that guesses has 20 % and 40 %.
+    assert got["attributes"] >= 0.96, got
+    assert got["relations"] >= 0.78, got
 
 
 def test_the_cluster_and_the_reference_say_the_same_ids(demo_cluster):

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 remask=$1/remask
-pictures=(tests/data/scenes/096.jpg tests/data/scenes/061.jpg tests/data/scenes/102.png)
+pictures=(tests/data/scenes/072.jpg tests/data/scenes/077.png tests/data/scenes/051.jpg)
 prompt="Please describe the image in detail."
 
 # A folder of our own, so that a cluster that is running already is not in the way.
