@@ -106,6 +106,10 @@ static void take_trace(void *context, const char *line)
         sim_count(context, SIM_EVICTED);
     }
     sim_note(context, line);
+    if (((struct sim *)context)->stats.counts[SIM_ROWS_GARBLED] == 0 &&
+        strstr(line, "the group's answer does not fit") != NULL) {
+        sim_fail(context, SIM_WRONG, "an answer that nobody has garbled does not fit");
+    }
 }
 
 /* ---- time
