@@ -51,8 +51,8 @@ struct rmk_group {
     uint64_t cost_window_row_ns;
     uint64_t cost_round_ns;
     uint32_t ahead_max; /* forwards of one plan that it can run by itself */
-    uint32_t held;    /* slots with a holder */
-    uint32_t kv_held; /* key/value rows of the holders */
+    uint32_t held;      /* slots with a holder */
+    uint32_t kv_held;   /* key/value rows of the holders */
     uint32_t feature_held;
     bool kv_reserved; /* in this pass: somebody whose turn is earlier waits for its rows */
 

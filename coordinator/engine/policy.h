@@ -31,8 +31,8 @@ enum {
  * enough for those who wait, long enough to be worth a round trip. */
 #define RMK_POLICY_ROUND_NS 100000000u
 
-/* How long a group may be busy with what it runs ahead (leave.h): about as long as nobody minds that
- * a cancel, a newcomer or the next piece of text waits. */
+/* How long a group may be busy with what it runs ahead (leave.h): about as long as nobody minds
+ * that a cancel, a newcomer or the next piece of text waits. */
 #define RMK_POLICY_AHEAD_US 50000u
 
 /* When to come back, if nothing is known about how long a request takes; and the bounds of an

@@ -105,7 +105,8 @@ static const char *comm_kind(const struct serve *serve)
     if (serve->options.collectives != NULL) {
         return serve->options.collectives;
     }
-    return serve->host.device->info.stream != NULL && serve->options.device_ranks <= 1 ? "nccl" : "cpu";
+    return serve->host.device->info.stream != NULL && serve->options.device_ranks <= 1 ? "nccl"
+                                                                                       : "cpu";
 }
 
 static void abort_comm(struct serve *serve)
@@ -432,7 +433,7 @@ static void stop(void *context)
 static uint32_t sharers(const struct serve *serve)
 {
     return rmk_exchange_is_host(serve->host.device) ? serve->options.local_ranks
-                                               : serve->options.device_ranks;
+                                                    : serve->options.device_ranks;
 }
 
 /* Said before anything is loaded; on a GPU also held to what is free there. */
@@ -478,7 +479,8 @@ static uint32_t cache_rows(const struct serve *serve, uint64_t bytes_max, uint64
                            uint64_t wanted)
 {
     if (bytes_max == RMK_TEXT_BYTES_AUTO) {
-        bytes_max = rmk_memory_plan_cache_bytes(serve->host.device->info.memory_bytes, sharers(serve));
+        bytes_max =
+            rmk_memory_plan_cache_bytes(serve->host.device->info.memory_bytes, sharers(serve));
     }
     uint64_t rows = bytes_max / row_bytes;
     return (uint32_t)(rows < wanted ? rows : wanted);

@@ -24,9 +24,9 @@ struct rmk_text_serve_options {
     uint64_t feature_bytes_max; /* and attention and MLP outputs; 0: none */
     uint32_t local_ranks;       /* of this host: they share its memory */
     uint32_t device_ranks;      /* of this rank's GPU, itself included: they share the GPU's */
-    const char *collectives; /* kind of the group's communicator; NULL: nccl between GPUs of one
-                                rank each, cpu else */
-    bool dry_run;            /* load, print the plan of memory, leave */
+    const char *collectives;    /* kind of the group's communicator; NULL: nccl between GPUs of one
+                                   rank each, cpu else */
+    bool dry_run;               /* load, print the plan of memory, leave */
 };
 
 /* Runs until SIGTERM or SIGINT; the exit status of the process. Speaks on the log. */

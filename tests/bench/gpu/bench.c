@@ -31,8 +31,8 @@
 #include <time.h>
 
 #include "common/prng.h"
-#include "model/dummy.h"
 #include "kernels/kernels.h"
+#include "model/dummy.h"
 #include "tests/bench/gpu/limits.h"
 
 enum {
