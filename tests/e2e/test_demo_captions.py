@@ -19,7 +19,7 @@ SCENES = ROOT / "tests" / "data" / "scenes"
 TRUTHS = score.read_truths(SCENES / "truths.jsonl")
 PROMPT = "Please describe the image in detail."
 SHOWN = ("072.jpg", "077.png", "051.jpg")  # what README and ./dev demo show
-SUBSET = 40
+SUBSET = 80
 COMPARED = 50
 
 
@@ -37,10 +37,11 @@ def test_the_pictures_of_the_demo_are_captioned_exactly(demo_cluster):
 def test_captions_are_as_right_as_the_card_says_with_margin(demo_cluster):
     got = score.score(TRUTHS, caption(demo_cluster, sorted(TRUTHS)[:SUBSET], "--gen-length=64", "--steps=64")).summary()
     assert got["captions"] == SUBSET
-    # Measured on all 200: attributes 98.2 %, relations 93.2 %. 40 scenes hold about 360 attributes and 50 relations, so the
-    # margins are three standard deviations; a model that guesses has 20 % and 40 %.
-    assert got["attributes"] >= 0.96, got
-    assert got["relations"] >= 0.78, got
+    # Measured on all 200: attributes 98.2 %, relations 93.2 %. Errors come together, a scene's share of right attributes
+    # deviates by 7.2 points, so the mean of 80 by 0.8; some 100 relations by 2.5. The margins are three of these; a model
+    # that guesses has 20 % and 40 %.
+    assert got["attributes"] >= 0.958, got
+    assert got["relations"] >= 0.857, got
 
 
 def test_the_cluster_and_the_reference_say_the_same_ids(demo_cluster):
