@@ -87,9 +87,13 @@ def test_request_ids_of_tenants_do_not_meet(keyed):
     theirs = pb.GenerateRequest()
     theirs.CopyFrom(mine)
     theirs.sampling.steps = 4
+    plain = pb.GenerateRequest()
+    plain.CopyFrom(theirs)
+    plain.request_id = ""
     with api.Client(keyed.endpoint, KEY_A) as a, api.Client(keyed.endpoint, KEY_B) as b:
         a.once(mine)
-        assert b.once(theirs).usage.forwards == 4
+        named, unnamed = b.once(theirs), b.once(plain)
+        assert (named.usage.forwards, list(named.ids)) == (unnamed.usage.forwards, list(unnamed.ids))
         with pytest.raises(grpc.RpcError) as caught:
             a.once(theirs)
         assert caught.value.code() == grpc.StatusCode.ALREADY_EXISTS
