@@ -7,6 +7,7 @@
 #include <xxhash.h>
 
 #include "common/clock.h"
+#include "common/least.h"
 #include "common/limits.h"
 #include "common/log.h"
 #include "common/rpc/pack.h"
@@ -166,16 +167,6 @@ static void numerics_of(const Remask__Cluster__V1__Numerics *numerics, char out_
     *out_class = XXH64(all, strlen(all), 0);
 }
 
-static uint32_t least(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
-
-static uint64_t most(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
 /* Whether the rank fits beside those that are there. */
 static enum rmk_err check_place(const struct text_group *group,
                                 const Remask__Cluster__V1__Hello *hello, uint64_t numerics_class,
@@ -243,16 +234,17 @@ enum rmk_err rmk_texts_attach(struct rmk_texts *texts, struct rmk_link *link,
         group->costs = (struct text_costs){0};
     }
     RMK_TRY(check_place(group, hello, numerics_class, out_status, why));
-    group->slot_count = least(group->slot_count, hello->slot_count);
-    group->ahead_max = least(group->ahead_max, hello->ahead_max);
-    group->limits.rows_max = least(group->limits.rows_max, hello->rows_max);
-    group->limits.step_rows_max = least(group->limits.step_rows_max, hello->step_rows_max);
-    group->limits.reads_max = least(group->limits.reads_max, hello->reads_max);
-    group->limits.kv_rows_max = least(group->limits.kv_rows_max, hello->kv_rows_max);
-    group->limits.feature_rows_max = least(group->limits.feature_rows_max, hello->feature_rows_max);
-    group->costs.full_row_ns = most(group->costs.full_row_ns, hello->cost_full_row_ns);
-    group->costs.window_row_ns = most(group->costs.window_row_ns, hello->cost_window_row_ns);
-    group->costs.round_ns = most(group->costs.round_ns, hello->cost_round_ns);
+    group->slot_count = rmk_least(group->slot_count, hello->slot_count);
+    group->ahead_max = rmk_least(group->ahead_max, hello->ahead_max);
+    group->limits.rows_max = rmk_least(group->limits.rows_max, hello->rows_max);
+    group->limits.step_rows_max = rmk_least(group->limits.step_rows_max, hello->step_rows_max);
+    group->limits.reads_max = rmk_least(group->limits.reads_max, hello->reads_max);
+    group->limits.kv_rows_max = rmk_least(group->limits.kv_rows_max, hello->kv_rows_max);
+    group->limits.feature_rows_max =
+        rmk_least(group->limits.feature_rows_max, hello->feature_rows_max);
+    group->costs.full_row_ns = rmk_most(group->costs.full_row_ns, hello->cost_full_row_ns);
+    group->costs.window_row_ns = rmk_most(group->costs.window_row_ns, hello->cost_window_row_ns);
+    group->costs.round_ns = rmk_most(group->costs.round_ns, hello->cost_round_ns);
     link->owner = group;
     link->rank = hello->rank;
     group->ranks[hello->rank] = link;
@@ -715,9 +707,10 @@ void rmk_texts_limits(const struct rmk_texts *texts, struct rmk_text_limits *out
         if (group->machine.present_count == 0) {
             continue;
         }
-        uint32_t kv_rows_max = (uint32_t)most(out_limits->kv_rows_max, group->limits.kv_rows_max);
+        uint32_t kv_rows_max =
+            (uint32_t)rmk_most(out_limits->kv_rows_max, group->limits.kv_rows_max);
         uint32_t feature_rows_max =
-            (uint32_t)most(out_limits->feature_rows_max, group->limits.feature_rows_max);
+            (uint32_t)rmk_most(out_limits->feature_rows_max, group->limits.feature_rows_max);
         if (group->limits.rows_max > out_limits->rows_max) {
             *out_limits = group->limits;
         }

@@ -1,20 +1,11 @@
 #include "coordinator/engine/batch.h"
 
+#include "common/least.h"
 #include "coordinator/engine/policy.h"
 
 /* What a worker says of its costs is bounded, so that sums of products stay in range. */
 #define COST_ROW_NS_MAX  ((uint64_t)1 << 32)
 #define COST_RIDE_NS_MAX ((uint64_t)1 << 40)
-
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-static uint64_t most(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
 
 /* In nanoseconds, or in positions where the group has measured nothing. */
 static uint64_t cost_of(const struct rmk_group *group, const struct rmk_ride *ride)
@@ -22,8 +13,8 @@ static uint64_t cost_of(const struct rmk_group *group, const struct rmk_ride *ri
     bool window = ride->pass.kind == RMK_PLAN_WINDOW && group->cost_window_row_ns > 0;
     uint64_t row_ns = window ? group->cost_window_row_ns : group->cost_full_row_ns;
 
-    return least(COST_RIDE_NS_MAX,
-                 ride->positions * least(COST_ROW_NS_MAX, row_ns == 0 ? 1 : row_ns));
+    return rmk_least(COST_RIDE_NS_MAX,
+                     ride->positions * rmk_least(COST_ROW_NS_MAX, row_ns == 0 ? 1 : row_ns));
 }
 
 /* How much may be put beside the leader of a round. */
@@ -32,7 +23,7 @@ static uint64_t bound_of(const struct rmk_group *group, uint64_t leader_cost)
     if (group->cost_full_row_ns == 0) {
         return UINT64_MAX; /* not measured: positions and reads are all there is */
     }
-    return most(most(RMK_POLICY_ROUND_NS, group->cost_round_ns), leader_cost);
+    return rmk_most(rmk_most(RMK_POLICY_ROUND_NS, group->cost_round_ns), leader_cost);
 }
 
 /* ---- who is first ------------------------------------------------------------------------------
@@ -71,11 +62,11 @@ static void gather(struct rmk_group *group, struct rmk_request *requests, struct
         struct rmk_request *request = &requests[holder.index];
         if (holder.generation != 0 && request->stage == RMK_STAGE_READY && !request->slow) {
             struct rmk_share *share = &group->shares[request->tenant];
-            share->tag = most(share->tag, group->tag_floor);
+            share->tag = rmk_most(share->tag, group->tag_floor);
             field->ready[field->ready_count++] = request;
         }
     }
-    group->tag_most = most(group->tag_most, group->tag_floor);
+    group->tag_most = rmk_most(group->tag_most, group->tag_floor);
 }
 
 static struct rmk_request *take_first(const struct rmk_group *group, struct field *field)
@@ -123,7 +114,7 @@ static bool is_pressed(const struct rmk_group *group, const struct rmk_request *
         return false; /* none, too late, or nothing to reckon with */
     }
     uint64_t forwards = rmk_canvas_masks(&request->canvas) * request->canvas.forward / committed;
-    uint64_t alone_us = least(forwards, RMK_STEPS_MAX) * cost / 1000;
+    uint64_t alone_us = rmk_least(forwards, RMK_STEPS_MAX) * cost / 1000;
     uint64_t shared_us = alone_us * group->shares[request->tenant].held * group->share_count;
     return alone_us <= request->deadline_us - now_us && shared_us > request->deadline_us - now_us;
 }
@@ -144,7 +135,7 @@ static void charge(struct rmk_group *group, struct rmk_request *request, uint64_
     share->last = cost * (share->held == share->held_batch ? batch : 1);
     share->tag += share->last;
     share->rode = group->sequence + 1;
-    group->tag_most = most(group->tag_most, share->tag);
+    group->tag_most = rmk_most(group->tag_most, share->tag);
 }
 
 /* Where the last may stand that this one has left behind. */
@@ -153,7 +144,7 @@ static uint64_t floor_below(const struct rmk_group *group, const struct rmk_requ
 {
     const struct rmk_share *share = &group->shares[left->tenant];
 
-    return share->tag - least(share->tag, most(lead, share->last));
+    return share->tag - rmk_least(share->tag, rmk_most(lead, share->last));
 }
 
 /* After a plan: nobody counts as having had much less than one who was left out, or else a tenant
@@ -164,12 +155,12 @@ static void settle(struct rmk_group *group, const struct field *field, uint64_t 
     uint64_t tag = group->tag_most;
 
     for (uint32_t i = 0; i < field->left_count; i++) {
-        tag = least(tag, floor_below(group, field->left[i], lead));
+        tag = rmk_least(tag, floor_below(group, field->left[i], lead));
     }
     for (uint32_t i = 0; i < field->ready_count; i++) {
-        tag = least(tag, floor_below(group, field->ready[i], lead));
+        tag = rmk_least(tag, floor_below(group, field->ready[i], lead));
     }
-    group->tag_floor = most(group->tag_floor, tag);
+    group->tag_floor = rmk_most(group->tag_floor, tag);
 }
 
 uint32_t rmk_batch_pick(struct rmk_group *group, struct rmk_request *requests, uint32_t rows_max,
@@ -189,7 +180,7 @@ uint32_t rmk_batch_pick(struct rmk_group *group, struct rmk_request *requests, u
         struct rmk_request *request = take_first(group, &field);
         const struct rmk_ride ride = rmk_request_ride(request);
         uint64_t cost = cost_of(group, &ride);
-        bool cheap = ride.pass.kind == RMK_PLAN_WINDOW || spent <= bound - least(bound, cost);
+        bool cheap = ride.pass.kind == RMK_PLAN_WINDOW || spent <= bound - rmk_least(bound, cost);
         bool fits = ride.positions <= group->step_rows_max - positions &&
                     (group->reads_max == 0 || ride.read_count <= group->reads_max - reads);
         /* One that does not fit waits: nobody is passed over for ever, because whoever leads the

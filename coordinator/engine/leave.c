@@ -1,16 +1,12 @@
 #include "coordinator/engine/leave.h"
 
+#include "common/least.h"
 #include "coordinator/engine/policy.h"
-
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
 
 uint32_t rmk_leave_forwards(const struct rmk_group *group, struct rmk_request *const *riders,
                             uint32_t rider_count, uint32_t most)
 {
-    uint32_t forwards = (uint32_t)least(least(most, group->ahead_max), RMK_AHEAD_MAX);
+    uint32_t forwards = (uint32_t)rmk_least(rmk_least(most, group->ahead_max), RMK_AHEAD_MAX);
     uint64_t slowest_us = 0;
     uint64_t reads = 0;
 
@@ -30,7 +26,7 @@ uint32_t rmk_leave_forwards(const struct rmk_group *group, struct rmk_request *c
     }
     /* The first forward would be run anyway. */
     while (forwards > 1 &&
-           (least(slowest_us, RMK_POLICY_AHEAD_US) * (forwards - 1) >= RMK_POLICY_AHEAD_US ||
+           (rmk_least(slowest_us, RMK_POLICY_AHEAD_US) * (forwards - 1) >= RMK_POLICY_AHEAD_US ||
             forwards * reads > RMK_AHEAD_READS_MAX)) {
         forwards--;
     }

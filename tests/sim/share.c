@@ -3,6 +3,7 @@
  */
 #include <string.h>
 
+#include "common/least.h"
 #include "coordinator/engine/policy.h"
 #include "coordinator/engine/state.h" /* for looking in only */
 #include "tests/sim/sim.h"
@@ -12,11 +13,6 @@ struct tenant_view {
     bool waits;  /* it has residents that could ride and do not */
     uint64_t work;
 };
-
-static uint64_t most(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
 
 static uint64_t cost_of(const struct sim_group *group, const struct sim_ask *ask,
                         const struct rmk_plan_row *row)
@@ -62,15 +58,15 @@ void sim_share_note(struct sim *sim, const struct rmk_plan *plan)
 
         uint64_t charge = cost * (view->online ? 1 : RMK_POLICY_ONLINE_STREAK + 1);
 
-        shares->cost_max = most(shares->cost_max, cost);
-        shares->charge_max = most(shares->charge_max, charge);
+        shares->cost_max = rmk_most(shares->cost_max, cost);
+        shares->charge_max = rmk_most(shares->charge_max, charge);
         view->work += charge;
     }
     uint64_t lead = shares->cost_max;
     if (group->cost_full_row_ns > 0) {
-        lead = most(lead, most(RMK_POLICY_ROUND_NS, group->cost_round_ns));
+        lead = rmk_most(lead, rmk_most(RMK_POLICY_ROUND_NS, group->cost_round_ns));
     }
-    uint64_t slack = 2 * (lead + shares->charge_max) + most(lead, shares->charge_max);
+    uint64_t slack = 2 * (lead + shares->charge_max) + rmk_most(lead, shares->charge_max);
     for (uint32_t a = 0; a < SIM_TENANTS; a++) {
         for (uint32_t b = 0; b < SIM_TENANTS; b++) {
             uint64_t *had = &shares->had[a][b];

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "common/least.h"
 #include "kernels/cuda/sizes.h"
 #include "worker/text/rope.h"
 #include "worker/text/runner_state.h"
@@ -81,11 +82,6 @@ static uint64_t kv_row_bytes(const struct rmk_memory_ask *ask, const struct cut 
     return 2 * (uint64_t)ask->text->layer_count * cut->key * rmk_dtype_bytes(ask->act);
 }
 
-static uint64_t smaller(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 static uint64_t kernels_bytes(const struct rmk_memory_ask *ask, const struct cut *cut)
 {
     if (!ask->cuda) {
@@ -93,8 +89,8 @@ static uint64_t kernels_bytes(const struct rmk_memory_ask *ask, const struct cut
     }
     return (uint64_t)RMK_CUDA_STAGING_PARTS * RMK_CUDA_STAGING_PART_BYTES +
            RMK_CUDA_WORKSPACE_BYTES + RMK_CUDA_CONTEXT_BYTES +
-           2 * smaller(ask->reads_max, RMK_CUDA_HEAD_ROWS) *
-               smaller(cut->vocab, RMK_CUDA_HEAD_COLUMNS) * sizeof(float) +
+           2 * rmk_least(ask->reads_max, RMK_CUDA_HEAD_ROWS) *
+               rmk_least(cut->vocab, RMK_CUDA_HEAD_COLUMNS) * sizeof(float) +
            ask->reads_max * sizeof(struct rmk_head_result);
 }
 
@@ -118,7 +114,7 @@ struct rmk_memory_plan rmk_memory_plan_make(const struct rmk_memory_ask *ask)
         .sharers = ask->sharers > 0 ? ask->sharers : 1,
     };
     if (plan.sharers > 1) { /* the others may not have taken theirs yet */
-        plan.free_bytes = smaller(plan.free_bytes, ask->memory_bytes / plan.sharers);
+        plan.free_bytes = rmk_least(plan.free_bytes, ask->memory_bytes / plan.sharers);
     }
     plan.total_bytes = plan.weights_bytes + plan.slots_bytes + plan.activations_bytes +
                        plan.kv_bytes + plan.features_bytes + plan.kernels_bytes;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/least.h"
 #include "common/limits.h"
 #include "worker/text/rope.h"
 #include "worker/text/runner_state.h"
@@ -115,23 +116,18 @@ out:
     return err;
 }
 
-static uint32_t larger(uint32_t a, uint32_t b)
-{
-    return a > b ? a : b;
-}
-
 static enum rmk_err reserve(struct rmk_runner *runner, struct rmk_why *why)
 {
     const struct rmk_text_spec *text = &runner->spec.text;
     const struct rmk_weights *weights = runner->weights;
     const uint32_t query = weights->heads.count * text->head_width;
     const struct rmk_reserve wanted = {
-        .rows_max = larger(runner->options.step_rows_max, rmk_runner_head_rows_max(runner)),
+        .rows_max = rmk_most(runner->options.step_rows_max, rmk_runner_head_rows_max(runner)),
         .kv_rows_max = runner->options.rows_max,
         .heads_max = weights->heads.count,
         .head_width_max = text->head_width,
-        .inner_max = larger(text->width, larger(query, weights->ff.count)),
-        .outer_max = larger(text->width, larger(query, 2 * weights->ff.count)),
+        .inner_max = rmk_most(text->width, rmk_most(query, weights->ff.count)),
+        .outer_max = rmk_most(text->width, rmk_most(query, 2 * weights->ff.count)),
         .head_rows_max = runner->options.reads_max,
         .vocab = weights->vocab.count,
     };

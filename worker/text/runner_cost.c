@@ -3,6 +3,7 @@
 #include "worker/text/runner.h"
 
 #include "common/clock.h"
+#include "common/least.h"
 #include "worker/text/runner_state.h"
 
 enum {
@@ -12,11 +13,6 @@ enum {
     WINDOW_EXTENT = 512,
     BUDGET_US = 300000,
 };
-
-static uint32_t least(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
 
 /* A forward of rows that mean nothing, without the other ranks. */
 static enum rmk_err time_forward(struct rmk_runner *runner, uint32_t rows, uint32_t kv_rows,
@@ -60,10 +56,10 @@ static uint64_t row_ns(uint64_t us, uint64_t fixed_us, uint32_t rows)
 enum rmk_err rmk_runner_measure(struct rmk_runner *runner, struct rmk_runner_cost *out_cost,
                                 struct rmk_why *why)
 {
-    const uint32_t few = least(FEW_ROWS, runner->options.rows_max);
-    const uint32_t many = least(MANY_ROWS, runner->options.rows_max);
-    const uint32_t extent = least(WINDOW_EXTENT, runner->options.rows_max);
-    const uint32_t window = least(WINDOW_ROWS, extent);
+    const uint32_t few = rmk_least(FEW_ROWS, runner->options.rows_max);
+    const uint32_t many = rmk_least(MANY_ROWS, runner->options.rows_max);
+    const uint32_t extent = rmk_least(WINDOW_EXTENT, runner->options.rows_max);
+    const uint32_t window = rmk_least(WINDOW_ROWS, extent);
     struct rmk_runner_cost cost = {0};
     struct rmk_kept kept = {0};
     uint64_t few_us = 0;

@@ -30,6 +30,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/least.h"
 #include "common/prng.h"
 #include "kernels/kernels.h"
 #include "model/dummy.h"
@@ -220,11 +221,6 @@ static void make_layer(struct bench *bench, struct layer *layer, uint32_t width,
     layer->down = make_linear(bench, width, down, bias);
 }
 
-static uint32_t larger(uint32_t a, uint32_t b)
-{
-    return a > b ? a : b;
-}
-
 static uint32_t square_of(const struct bench *bench)
 {
     return bench->small ? SMALL_SQUARE : SQUARE;
@@ -234,18 +230,18 @@ static void make(struct bench *bench)
 {
     const struct sizes *size = &bench->size;
     const uint32_t tower_rows = size->tiles * size->tile_rows;
-    const uint32_t rows = larger(larger(size->keys, REQUESTS_MAX * size->block),
-                                 larger(tower_rows, square_of(bench)));
+    const uint32_t rows = rmk_most(rmk_most(size->keys, REQUESTS_MAX * size->block),
+                                   rmk_most(tower_rows, square_of(bench)));
     const uint32_t reads = REQUESTS_MAX * size->block;
-    const uint32_t width = larger(size->width, size->tower_width);
+    const uint32_t width = rmk_most(size->width, size->tower_width);
     const size_t act = act_bytes(bench);
     const struct rmk_reserve reserve = {
         .rows_max = rows,
-        .kv_rows_max = larger(size->keys, size->tile_rows),
-        .heads_max = larger(size->heads, size->tower_heads),
+        .kv_rows_max = rmk_most(size->keys, size->tile_rows),
+        .heads_max = rmk_most(size->heads, size->tower_heads),
         .head_width_max = 128,
-        .inner_max = larger(larger(size->ff, size->tower_ff), square_of(bench)),
-        .outer_max = 2 * larger(size->ff, size->tower_ff),
+        .inner_max = rmk_most(rmk_most(size->ff, size->tower_ff), square_of(bench)),
+        .outer_max = 2 * rmk_most(size->ff, size->tower_ff),
         .head_rows_max = reads,
         .vocab = size->vocab};
     struct rmk_why why = {0};
