@@ -1,4 +1,4 @@
-/* Gumbel noise of the head, in double; the one definition that every host backend uses. */
+/* Gumbel noise of the head, in double; the one definition that every backend uses. */
 #ifndef RMK_KERNELS_NOISE_H
 #define RMK_KERNELS_NOISE_H
 
@@ -8,21 +8,19 @@
 #include "common/prng.h"
 #include "kernels/kernels.h"
 
-static inline bool rmk_noise_wanted(const struct rmk_head_row *row)
+RMK_INLINE bool rmk_noise_wanted(const struct rmk_head_row *row)
 {
     return row->noise != RMK_NOISE_NONE && row->temperature != 0.0;
 }
 
 /* Where the golden stream keeps the number of vocabulary id `id`. */
-static inline uint64_t rmk_noise_index(const struct rmk_head_row *row, uint32_t vocab_all,
-                                       uint32_t id)
+RMK_INLINE uint64_t rmk_noise_index(const struct rmk_head_row *row, uint32_t vocab_all, uint32_t id)
 {
     return (row->forward * row->total_rows + row->position) * vocab_all + id;
 }
 
 /* The uniform number of vocabulary id `id`, in [0, 1). */
-static inline double rmk_noise_uniform(const struct rmk_head_row *row, uint32_t vocab_all,
-                                       uint32_t id)
+RMK_INLINE double rmk_noise_uniform(const struct rmk_head_row *row, uint32_t vocab_all, uint32_t id)
 {
     if (row->noise == RMK_NOISE_PHILOX) {
         const uint32_t counter[4] = {id, row->position, (uint32_t)row->forward,
@@ -35,7 +33,7 @@ static inline double rmk_noise_uniform(const struct rmk_head_row *row, uint32_t 
 
 /* logit - T ln(-ln u): the logarithm of the official exp(logit) / (-ln u)^T, so the order is the
  * same and nothing overflows. u = 0 gives -inf there as the official gives 0. */
-static inline double rmk_noise_apply(double logit, double temperature, double u)
+RMK_INLINE double rmk_noise_apply(double logit, double temperature, double u)
 {
     return logit - temperature * log(-log(u));
 }

@@ -1,7 +1,7 @@
 /* Weights of a model that nobody has trained, for benchmarks at any size and for tests: a value
  * depends on the seed, the tensor's name and the element's place in the whole tensor, so that every
- * cut and every machine has the same model. bf16, close to normal with deviation 0.02.
- * kernels/cuda/linear.cu makes the same numbers on a GPU. */
+ * cut and every machine has the same model. bf16, close to normal with deviation 0.02. A GPU calls
+ * the same code. */
 #ifndef RMK_MODEL_DUMMY_H
 #define RMK_MODEL_DUMMY_H
 
@@ -20,7 +20,7 @@ static inline uint64_t rmk_dummy_seed(uint64_t seed, const char *name)
 }
 
 /* One element, as bf16 bits. */
-static inline uint16_t rmk_dummy_bits(uint64_t tensor_seed, uint64_t element)
+RMK_INLINE uint16_t rmk_dummy_bits(uint64_t tensor_seed, uint64_t element)
 {
     uint64_t bits = rmk_prng_splitmix(tensor_seed, element);
     /* The sum of four uniform numbers is close to normal; its deviation is 65536 / sqrt(3). */

@@ -1,9 +1,9 @@
 /* The vocabulary head: products in stretches of columns that stay in scratch, each reduced into one
  * result a row. The stretches lie at fixed places and come in order, and a row has a block of its
  * own, so its result does not depend on other rows. */
-#include "kernels/cuda/noise.h"
 #include "kernels/cuda/number.h"
 #include "kernels/cuda/reduce.h"
+#include "kernels/noise.h"
 
 #include <string.h>
 
@@ -134,6 +134,7 @@ __global__ void __launch_bounds__(RMK_CUDA_BLOCK)
                 struct rmk_head_result *results)
 {
     const struct rmk_head_row row = rows[blockIdx.x];
+    const bool noisy = rmk_noise_wanted(&row);
     struct winner best = {-INFINITY, 0.0, -1};
     double largest = -INFINITY;
     int nonfinite = 0;
@@ -149,8 +150,12 @@ __global__ void __launch_bounds__(RMK_CUDA_BLOCK)
             nonfinite = 1;
             continue;
         }
-        const struct winner here = {rmk_cuda_noisy(row, stretch.vocab_all, id, logit), logit,
-                                    (int32_t)id};
+        double value = logit;
+        if (noisy) {
+            value = rmk_noise_apply(logit, row.temperature,
+                                    rmk_noise_uniform(&row, stretch.vocab_all, id));
+        }
+        const struct winner here = {value, logit, (int32_t)id};
         prefer(best, here);
         largest = fmax(largest, logit);
     }

@@ -1,6 +1,6 @@
 #include "kernels/cuda/gemm.h"
-#include "kernels/cuda/noise.h"
 #include "kernels/cuda/number.h"
+#include "model/dummy.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -115,18 +115,14 @@ static enum rmk_err fill(struct rmk_cuda *cuda, const struct rmk_linear_source *
     return upload_rows(cuda, source->bias_host, RMK_F32, 1, source->n, source->n, linear->bias_act);
 }
 
-/* model/dummy.h's rmk_dummy_bits; the weights' test compares. */
 __global__ void __launch_bounds__(RMK_CUDA_BLOCK)
-    dummy_kernel(uint64_t seed, uint64_t first, uint64_t stride, uint32_t columns, rmk_bf16 *y,
+    dummy_kernel(uint64_t seed, uint64_t first, uint64_t stride, uint32_t columns, uint16_t *y,
                  size_t count)
 {
     size_t i = (size_t)blockIdx.x * RMK_CUDA_BLOCK + threadIdx.x;
 
     if (i < count) {
-        const uint64_t bits = rmk_cuda_splitmix(seed, first + i / columns * stride + i % columns);
-        const int64_t sum = (int64_t)(bits & 0xffff) + (int64_t)(bits >> 16 & 0xffff) +
-                            (int64_t)(bits >> 32 & 0xffff) + (int64_t)(bits >> 48) - 2 * 65535;
-        y[i] = rmk_narrow<rmk_bf16>((float)sum * (0.02F * 1.7320508F / 65536.0F));
+        y[i] = rmk_dummy_bits(seed, first + i / columns * stride + i % columns);
     }
 }
 
@@ -141,8 +137,7 @@ enum rmk_err rmk_cuda_dummy(struct rmk_device *device, uint64_t seed, uint64_t f
     }
     RMK_PASS(rmk_cuda_enter(cuda));
     RMK_CUDA(cuda, RMK_LAUNCH(cuda, dummy_kernel, dim3(rmk_cuda_blocks(count, RMK_CUDA_BLOCK)),
-                              dim3(RMK_CUDA_BLOCK), 0, seed, first, stride, columns, (rmk_bf16 *)y,
-                              count));
+                              dim3(RMK_CUDA_BLOCK), 0, seed, first, stride, columns, y, count));
     return RMK_OK;
 }
 
