@@ -2,6 +2,9 @@
 #ifndef RMK_TESTS_SUPPORT_TEXT_RUNS_H
 #define RMK_TESTS_SUPPORT_TEXT_RUNS_H
 
+#include <stdlib.h>
+#include <unistd.h>
+
 #include "tests/support/dummy_model.h"
 #include "tests/support/text_group.h"
 
@@ -114,6 +117,51 @@ static inline void text_runs(struct text_group *group, struct text_run *run,
         assert_memory_equal(run->reads[rank], run->reads[0], sizeof(run->reads[0]));
         assert_memory_equal(run->poisoned[rank], run->poisoned[0], sizeof(run->poisoned[0]));
     }
+}
+
+/* A checkpoint of the tests' model in which id TEXT_POISON has an embedding that is not a number;
+ * text_spec points at it until it is removed. */
+enum { TEXT_POISON = 45 };
+
+struct text_poison {
+    char dir[64];
+};
+
+static inline void text_poison_make(struct text_poison *poison)
+{
+    (void)snprintf(poison->dir, sizeof(poison->dir), "/tmp/remask-poison-XXXXXX");
+    assert_non_null(mkdtemp(poison->dir));
+    assert_int_equal(
+        dummy_checkpoint(poison->dir, &text_spec.text, 0, "model.embed_tokens.weight", TEXT_POISON),
+        0);
+    (void)snprintf(text_spec.dir, sizeof(text_spec.dir), "%s", poison->dir);
+}
+
+static inline void text_poison_remove(const struct text_poison *poison)
+{
+    char path[128];
+
+    (void)snprintf(path, sizeof(path), "%s/model.safetensors", poison->dir);
+    (void)unlink(path);
+    (void)rmdir(poison->dir);
+}
+
+/* Three rows run, then again with `poison` in the middle one, which alone is marked: the other two
+ * (of `reads` reads each) are as before. The poison stays in rows[1]. */
+static inline void text_poisons_the_middle(struct text_group *group, struct rmk_row rows[3],
+                                           const struct rmk_update *poison, uint32_t reads,
+                                           struct text_run *good, struct text_run *mixed)
+{
+    text_runs(group, good, rows, 3);
+    rows[1].updates = poison;
+    rows[1].update_count = 1;
+    text_runs(group, mixed, rows, 3);
+    assert_false(mixed->poisoned[0][0]);
+    assert_true(mixed->poisoned[0][1]);
+    assert_false(mixed->poisoned[0][2]);
+    assert_memory_equal(mixed->reads[0], good->reads[0], reads * sizeof(struct rmk_read));
+    assert_memory_equal(mixed->reads[0] + 2 * reads, good->reads[0] + 2 * reads,
+                        reads * sizeof(struct rmk_read));
 }
 
 static inline void text_refuses(struct text_group *group,

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -268,18 +267,15 @@ static void alone_and_among_mixed_neighbours_a_feature_request_has_the_same_bits
 
 static void a_poisoned_feature_row_is_marked_and_the_others_are_good(void **state)
 {
-    char dir[] = "/tmp/remask-feature-XXXXXX";
-    char path[64];
+    struct text_poison checkpoint;
 
     (void)state;
-    assert_non_null(mkdtemp(dir));
-    assert_int_equal(dummy_checkpoint(dir, &text_spec.text, 0, "model.embed_tokens.weight", 45), 0);
-    (void)snprintf(text_spec.dir, sizeof(text_spec.dir), "%s", dir);
+    text_poison_make(&checkpoint);
     for (unsigned b = 0; b < TEXT_BACKEND_COUNT; b++) {
         struct text_group group;
         struct text_run good;
         struct text_run mixed;
-        const struct rmk_update poison = {.position = 16, .id = 45};
+        const struct rmk_update poison = {.position = 16, .id = TEXT_POISON};
         struct rmk_row rows[3] = {feature_row(0, true, true, 0), feature_row(1, true, true, 0),
                                   feature_row(2, true, true, 0)};
 
@@ -291,21 +287,10 @@ static void a_poisoned_feature_row_is_marked_and_the_others_are_good(void **stat
         for (uint32_t slot = 0; slot < 3; slot++) {
             rows[slot] = feature_row(slot, false, false, 0.5);
         }
-        text_runs(&group, &good, rows, 3);
-        rows[1].updates = &poison;
-        rows[1].update_count = 1;
-        text_runs(&group, &mixed, rows, 3);
-        assert_false(mixed.poisoned[0][0]);
-        assert_true(mixed.poisoned[0][1]);
-        assert_false(mixed.poisoned[0][2]);
-        assert_memory_equal(mixed.reads[0], good.reads[0], GEN * sizeof(struct rmk_read));
-        assert_memory_equal(mixed.reads[0] + 2 * GEN, good.reads[0] + 2 * GEN,
-                            GEN * sizeof(struct rmk_read));
+        text_poisons_the_middle(&group, rows, &poison, GEN, &good, &mixed);
         text_group_destroy(&group);
     }
-    (void)snprintf(path, sizeof(path), "%s/model.safetensors", dir);
-    (void)unlink(path);
-    (void)rmdir(dir);
+    text_poison_remove(&checkpoint);
 }
 
 static void feature_rows_that_cannot_be_run_are_refused(void **state)

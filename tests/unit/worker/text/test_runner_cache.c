@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -232,18 +231,15 @@ static void alone_and_among_eight_mixed_neighbours_a_request_has_the_same_bits(v
 
 static void a_poisoned_window_is_marked_and_the_others_are_good(void **state)
 {
-    char dir[] = "/tmp/remask-cache-XXXXXX";
-    char path[64];
+    struct text_poison checkpoint;
 
     (void)state;
-    assert_non_null(mkdtemp(dir));
-    assert_int_equal(dummy_checkpoint(dir, &text_spec.text, 0, "model.embed_tokens.weight", 45), 0);
-    (void)snprintf(text_spec.dir, sizeof(text_spec.dir), "%s", dir);
+    text_poison_make(&checkpoint);
     for (unsigned b = 0; b < TEXT_BACKEND_COUNT; b++) {
         struct text_group group;
         struct text_run good;
         struct text_run mixed;
-        const struct rmk_update poison = {.position = 16, .id = 45};
+        const struct rmk_update poison = {.position = 16, .id = TEXT_POISON};
         const struct rmk_update cure = {.position = 16, .id = text_spec.text.mask_id};
         struct rmk_row rows[3] = {full_row(0, true), full_row(1, true), full_row(2, true)};
 
@@ -255,15 +251,7 @@ static void a_poisoned_window_is_marked_and_the_others_are_good(void **state)
         for (uint32_t slot = 0; slot < 3; slot++) {
             rows[slot] = window_row(slot, 12, 18);
         }
-        text_runs(&group, &good, rows, 3);
-        rows[1].updates = &poison;
-        rows[1].update_count = 1;
-        text_runs(&group, &mixed, rows, 3);
-        assert_false(mixed.poisoned[0][0]);
-        assert_true(mixed.poisoned[0][1]);
-        assert_false(mixed.poisoned[0][2]);
-        assert_memory_equal(mixed.reads[0], good.reads[0], 4 * sizeof(struct rmk_read));
-        assert_memory_equal(mixed.reads[0] + 8, good.reads[0] + 8, 4 * sizeof(struct rmk_read));
+        text_poisons_the_middle(&group, rows, &poison, 4, &good, &mixed);
         /* The poison is in the extent until a refresh, and nowhere after it. */
         rows[1].updates = &cure;
         rows[1].window_end = 16;
@@ -277,9 +265,7 @@ static void a_poisoned_window_is_marked_and_the_others_are_good(void **state)
         assert_memory_equal(mixed.reads[0], good.reads[0], sizeof(good.reads[0]));
         text_group_destroy(&group);
     }
-    (void)snprintf(path, sizeof(path), "%s/model.safetensors", dir);
-    (void)unlink(path);
-    (void)rmdir(dir);
+    text_poison_remove(&checkpoint);
 }
 
 /* -- room
