@@ -1,21 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/engine/ahead.h"
-#include "coordinator/engine/state.h" /* for looking in only */
-#include "tests/sim/sim.h"
-
-/* A plan with all it points to, and the canvas as the engine had it when it sent the plan. */
-struct plan {
-    struct rmk_plan plan;
-    struct rmk_plan_row rows[SIM_PLAN_ROWS_MAX];
-    uint32_t closes[SIM_SLOTS_MAX];
-    struct rmk_plan_update updates[SIM_PLAN_ROWS_MAX][SIM_ROWS_MAX];
-    uint32_t reads[SIM_PLAN_ROWS_MAX][SIM_ROWS_MAX];
-    int32_t canvas[SIM_PLAN_ROWS_MAX][SIM_GEN_MAX];
-    struct rmk_ahead aheads[SIM_PLAN_ROWS_MAX]; /* of rows with leave; `canvas` has the ids */
-    struct rmk_stop stops[SIM_PLAN_ROWS_MAX][SIM_STOPS_MAX];
-};
+#include "tests/sim/group.h"
 
 struct pull {
     struct rmk_request_id request;
@@ -138,7 +124,7 @@ static uint32_t count_positions(const struct sim_ask *ask, const struct rmk_plan
     return (pass.end - pass.begin) * (ask->cfg_scale > 0 ? 2 : 1);
 }
 
-static void verify_plan(struct sim *sim, const struct sim_group *group, const struct plan *plan)
+static void verify_plan(struct sim *sim, const struct sim_group *group, const struct sim_plan *plan)
 {
     bool closed[SIM_SLOTS_MAX] = {false};
     uint32_t positions = 0;
@@ -217,7 +203,7 @@ static void verify_room(struct sim *sim, const struct sim_group *group)
 }
 
 /* What the row builds on is there, and what it reads it computes. */
-static void verify_kept(struct sim *sim, const struct sim_slot *slot, const struct plan *plan,
+static void verify_kept(struct sim *sim, const struct sim_slot *slot, const struct sim_plan *plan,
                         uint32_t index)
 {
     const struct rmk_plan_row *row = &plan->rows[index];
@@ -267,7 +253,7 @@ static bool open_slot(struct sim *sim, struct sim_group *group, const struct rmk
 }
 
 /* The canvas that the worker has is the one the engine has, and what is to be read is a mask. */
-static void update_slot(struct sim *sim, struct sim_group *group, const struct plan *plan,
+static void update_slot(struct sim *sim, struct sim_group *group, const struct sim_plan *plan,
                         uint32_t index)
 {
     const struct rmk_plan_row *row = &plan->rows[index];
@@ -297,10 +283,9 @@ static void update_slot(struct sim *sim, struct sim_group *group, const struct p
     }
 }
 
-/* A forward's guesses. False: it is poisoned, and they mean nothing. */
-static bool guess(const struct sim *sim, const struct sim_group *group, struct sim_slot *slot,
-                  const struct sim_pass *pass, const uint32_t *reads, uint32_t read_count,
-                  uint64_t forward, struct rmk_guess *guesses)
+bool sim_group_guess(const struct sim *sim, const struct sim_group *group, struct sim_slot *slot,
+                     const struct sim_pass *pass, const uint32_t *reads, uint32_t read_count,
+                     uint64_t forward, struct rmk_guess *guesses)
 {
     uint64_t hash = sim_model_forward(&sim->model, slot->ask, pass, slot->rows, &slot->kept,
                                       forward, group->numerics_class);
@@ -313,7 +298,7 @@ static bool guess(const struct sim *sim, const struct sim_group *group, struct s
     return read_count == 0 || !sim_model_poisons(&sim->model, hash);
 }
 
-static void answer_row(struct sim *sim, struct sim_group *group, const struct plan *plan,
+static void answer_row(struct sim *sim, struct sim_group *group, const struct sim_plan *plan,
                        uint32_t index, struct sim_message *message)
 {
     const struct rmk_plan_row *row = &plan->rows[index];
@@ -324,8 +309,8 @@ static void answer_row(struct sim *sim, struct sim_group *group, const struct pl
 
     *result = (struct rmk_row_result){
         .request = row->request,
-        .poisoned = !guess(sim, group, slot, &pass, plan->reads[index], row->read_count,
-                           row->forward, guesses),
+        .poisoned = !sim_group_guess(sim, group, slot, &pass, plan->reads[index], row->read_count,
+                                     row->forward, guesses),
         .guess_count = row->read_count,
     };
     message->classes[message->row_count++] = group->numerics_class;
@@ -349,7 +334,7 @@ static void answer_row(struct sim *sim, struct sim_group *group, const struct pl
 }
 
 /* A message that says the plan did not run. `culprit` -1: nobody is blamed. */
-static void refuse_plan(struct sim *sim, struct sim_group *group, const struct plan *plan,
+static void refuse_plan(struct sim *sim, struct sim_group *group, const struct sim_plan *plan,
                         int culprit, enum rmk_err err)
 {
     struct sim_message *message = sim_message(RMK_EVENT_STEP_FAILED);
@@ -369,9 +354,8 @@ static void refuse_plan(struct sim *sim, struct sim_group *group, const struct p
     sim_send(sim, message, sim_between(sim, 0, sim->compute_us_max), &group->up_us);
 }
 
-/* Somewhere on the way through the plan the group gives up; what it has done so far stays done. */
-static bool fail_plan(struct sim *sim, struct sim_group *group, const struct plan *plan,
-                      uint32_t row)
+bool sim_group_fail(struct sim *sim, struct sim_group *group, const struct sim_plan *plan,
+                    uint32_t row)
 {
     struct sim_ask *ask = sim_ask_of(sim, plan->rows[row].request);
 
@@ -389,150 +373,7 @@ static bool fail_plan(struct sim *sim, struct sim_group *group, const struct pla
     return false;
 }
 
-/* ---- running ahead
- * ------------------------------------------------------------------------------------------------
- */
-
-/* Rows with leave go on with canvases of their own, which the engine's code moves. */
-struct ahead {
-    struct rmk_canvas canvases[SIM_PLAN_ROWS_MAX];
-    uint32_t log_seen[SIM_PLAN_ROWS_MAX];
-};
-
-static void begin_ahead(struct sim *sim, const struct plan *plan, struct ahead *ahead)
-{
-    for (uint32_t i = 0; i < plan->plan.row_count; i++) {
-        const struct rmk_plan_row *row = &plan->rows[i];
-        struct rmk_canvas *canvas = &ahead->canvases[i];
-        struct rmk_why why = {0};
-        if (row->ahead != plan->rows[0].ahead || row->read_count == 0) {
-            sim_fail(sim, SIM_WRONG, "request %u.%u rides with leave for %u forwards",
-                     row->request.index, row->request.generation, row->ahead);
-        }
-        if (rmk_ahead_begin(canvas, &plan->aheads[i], &why) != RMK_OK ||
-            canvas->read_count != row->read_count ||
-            memcmp(canvas->reads, plan->reads[i], row->read_count * sizeof(uint32_t)) != 0) {
-            sim_fail(sim, SIM_WRONG, "request %u.%u: the leave is not for this forward: %s",
-                     row->request.index, row->request.generation, why.text);
-        }
-        ahead->log_seen[i] = 0;
-    }
-}
-
-/* Every row commits its last forward. False: one of them has to stop there. */
-static bool commit_ahead(const struct plan *plan, const struct sim_message *message, uint32_t n,
-                         struct ahead *ahead)
-{
-    bool goes_on = true;
-
-    for (uint32_t i = 0; i < plan->plan.row_count; i++) {
-        struct rmk_canvas *canvas = &ahead->canvases[i];
-        struct rmk_guess guesses[SIM_READS_MAX];
-        if (message->rows[i].poisoned || message->rows[i].poisoned_ahead) {
-            return false;
-        }
-        memcpy(guesses, n == 1 ? message->guesses[i] : message->ahead_guesses[i][n - 2],
-               canvas->read_count * sizeof(*guesses));
-        (void)rmk_canvas_commit(canvas, guesses, canvas->read_count);
-        goes_on = rmk_canvas_next(canvas) && rmk_ahead_may(canvas) && goes_on;
-    }
-    return goes_on;
-}
-
-/* Forward n (from 1) of a row beyond the one that was asked for. Returns the positions computed. */
-static uint32_t forward_ahead(struct sim *sim, struct sim_group *group, const struct plan *plan,
-                              uint32_t index, uint32_t n, struct ahead *ahead,
-                              struct sim_message *message)
-{
-    const struct rmk_plan_row *row = &plan->rows[index];
-    struct sim_slot *slot = &group->slots[row->slot];
-    struct rmk_canvas *canvas = &ahead->canvases[index];
-    const struct sim_pass pass = {
-        .kind = canvas->pass.kind,
-        .keep = canvas->pass.keep,
-        .begin = canvas->pass.begin,
-        .end = canvas->pass.end,
-        .refresh_prompt = canvas->pass.refresh_prompt,
-        .refresh_gen = canvas->pass.refresh_gen,
-        .transfer_ratio = row->transfer_ratio,
-    };
-
-    if (pass.keep || (pass.refresh_prompt && pass.refresh_gen)) {
-        sim_fail(sim, SIM_WRONG,
-                 "request %u.%u: forward %llu computes everything anew, and is run "
-                 "ahead",
-                 row->request.index, row->request.generation, (unsigned long long)canvas->forward);
-    }
-    struct rmk_row_forward *forward = &message->ahead[index][n - 1];
-    for (; ahead->log_seen[index] < canvas->log_count; ahead->log_seen[index]++) {
-        const struct rmk_plan_update *update = &canvas->log[ahead->log_seen[index]];
-        slot->rows[update->position] = update->id;
-        message->ahead_commits[index][n - 1][forward->commit_count++] = *update;
-    }
-    if (guess(sim, group, slot, &pass, canvas->reads, canvas->read_count, canvas->forward,
-              message->ahead_guesses[index][n - 1])) {
-        forward->guess_count = canvas->read_count;
-        message->rows[index].ahead_count = n;
-    } else {
-        message->rows[index].poisoned_ahead = true;
-    }
-    return (pass.end - pass.begin) * (slot->ask->cfg_scale > 0 ? 2 : 1);
-}
-
-/* False: the group gave up on the way. */
-static bool run_ahead(struct sim *sim, struct sim_group *group, const struct plan *plan,
-                      struct sim_message *message)
-{
-    static struct ahead ahead;
-
-    begin_ahead(sim, plan, &ahead);
-    for (uint32_t n = 1; n < plan->rows[0].ahead && commit_ahead(plan, message, n, &ahead); n++) {
-        uint32_t positions = 0;
-        uint32_t reads = 0;
-        if (fail_plan(sim, group, plan, sim_below(sim, plan->plan.row_count))) {
-            return false;
-        }
-        for (uint32_t i = 0; i < plan->plan.row_count; i++) {
-            positions += forward_ahead(sim, group, plan, i, n, &ahead, message);
-            sim_count(sim, SIM_ROWS_AHEAD);
-            reads += ahead.canvases[i].read_count;
-        }
-        if (positions > group->step_rows_max ||
-            (group->reads_max > 0 && reads > group->reads_max)) {
-            sim_fail(sim, SIM_WRONG, "%u positions and %u reads are run ahead, group %u takes less",
-                     positions, reads, plan->plan.group);
-        }
-    }
-    return true;
-}
-
-/* One forward of a row comes back as another. */
-static void garble_ahead(struct sim *sim, struct sim_message *message)
-{
-    for (uint32_t i = 0; i < message->row_count; i++) {
-        if (!sim_fault(sim, sim->chaos.garble_per_mille)) {
-            continue;
-        }
-        sim_count(sim, SIM_ROWS_GARBLED);
-        uint32_t n = sim_below(sim, message->rows[i].ahead_count + 1);
-        uint32_t *count =
-            n == 0 ? &message->rows[i].guess_count : &message->ahead[i][n - 1].guess_count;
-        struct rmk_guess *guesses = n == 0 ? message->guesses[i] : message->ahead_guesses[i][n - 1];
-        switch (sim_below(sim, 3)) {
-        case 0:
-            --*count;
-            break;
-        case 1:
-            guesses[sim_below(sim, *count)].position += 1;
-            break;
-        default:
-            guesses[sim_below(sim, *count)].token = -7;
-            break;
-        }
-    }
-}
-
-static void count_plan(struct sim *sim, const struct plan *plan)
+static void count_plan(struct sim *sim, const struct sim_plan *plan)
 {
     static const enum sim_stat kinds[] = {[RMK_PLAN_FULL] = SIM_ROWS_FULL,
                                           [RMK_PLAN_WINDOW] = SIM_ROWS_WINDOW,
@@ -559,7 +400,7 @@ static void count_plan(struct sim *sim, const struct plan *plan)
     }
 }
 
-static void run_plan(struct sim *sim, struct sim_group *group, struct plan *plan)
+static void run_plan(struct sim *sim, struct sim_group *group, struct sim_plan *plan)
 {
     struct sim_message *message;
 
@@ -590,7 +431,7 @@ static void run_plan(struct sim *sim, struct sim_group *group, struct plan *plan
         .sequence = plan->plan.sequence,
     };
     for (uint32_t i = 0; i < plan->plan.row_count; i++) {
-        if (fail_plan(sim, group, plan, i)) {
+        if (sim_group_fail(sim, group, plan, i)) {
             free(message);
             return;
         }
@@ -604,11 +445,11 @@ static void run_plan(struct sim *sim, struct sim_group *group, struct plan *plan
         answer_row(sim, group, plan, i, message);
     }
     if (plan->rows[0].ahead > 1) {
-        if (!run_ahead(sim, group, plan, message)) {
+        if (!sim_ahead_run(sim, group, plan, message)) {
             free(message);
             return;
         }
-        garble_ahead(sim, message);
+        sim_ahead_garble(sim, message);
     }
     uint64_t compute_us = sim_between(sim, sim->compute_us_min, sim->compute_us_max);
     message->event.step.compute_us = compute_us * (1 + group->slowness);
@@ -617,7 +458,7 @@ static void run_plan(struct sim *sim, struct sim_group *group, struct plan *plan
 
 static void plan_arrives(struct sim *sim, struct sim_event *event)
 {
-    struct plan *plan = event->payload;
+    struct sim_plan *plan = event->payload;
     struct sim_group *group = &sim->groups[event->index];
 
     if (group->alive && group->epoch == plan->plan.epoch) {
@@ -780,29 +621,10 @@ static void copy_canvas(const struct rmk_request *request, const struct sim_ask 
     }
 }
 
-/* Nobody may wait for a plan that is run ahead. */
-static void copy_leave(struct sim *sim, uint32_t group, const struct rmk_plan_row *row,
-                       const struct sim_ask *ask, struct plan *copy, uint32_t index)
-{
-    if (sim->engine->queue.count > 0 ||
-        sim->engine->fleet.groups[group].held != copy->plan.row_count || ask->stepwise ||
-        row->ahead > sim->limits.ahead_max || row->ahead > sim->groups[group].ahead_max) {
-        sim_fail(sim, SIM_WRONG, "request %u.%u has leave for %u forwards, which it must not have",
-                 row->request.index, row->request.generation, row->ahead);
-    }
-    rmk_ahead_describe(row->canvas, &copy->aheads[index]);
-    for (uint32_t i = 0; i < ask->stop_count; i++) {
-        copy->stops[index][i] =
-            (struct rmk_stop){.ids = ask->stop_ids[i], .count = ask->stop_counts[i]};
-    }
-    copy->aheads[index].stops = copy->stops[index];
-    copy->aheads[index].ids = copy->canvas[index];
-}
-
 static void send_plan(struct sim *sim, const struct rmk_plan *plan)
 {
     struct sim_group *group = &sim->groups[plan->group];
-    struct plan *copy = calloc(1, sizeof(*copy));
+    struct sim_plan *copy = calloc(1, sizeof(*copy));
 
     if (copy == NULL || plan->row_count == 0 || plan->row_count > sim->limits.rows_per_plan_max) {
         sim_fail(sim, SIM_WRONG, "a plan of %u rows", plan->row_count);
@@ -829,7 +651,7 @@ static void send_plan(struct sim *sim, const struct rmk_plan *plan)
         memcpy(copy->reads[i], row->reads, row->read_count * sizeof(*row->reads));
         copy_canvas(&sim->engine->requests[row->request.index], ask, copy->canvas[i]);
         if (row->ahead > 1) {
-            copy_leave(sim, plan->group, row, ask, copy, i);
+            sim_ahead_take_leave(sim, plan->group, row, ask, copy, i);
         }
     }
     send_down(sim, plan->group, plan_arrives)->payload = copy;
