@@ -1,6 +1,7 @@
 """The demo model and its tools: the scorer, the shipped checkpoint, and that an interrupted training goes on exactly."""
 import json
 import random
+import subprocess
 import sys
 from pathlib import Path
 
@@ -173,3 +174,38 @@ def test_truths_name_pictures_that_are_there():
     assert len(lines) == 200
     for t in lines:
         assert list(images.open_rgb(SCENES / t["file"]).size) == t["scene"]["size"]
+
+
+def test_what_is_to_be_counted_is_marked_with_its_number():
+    pytest.importorskip("torch")
+    from tools.demo_model import scenes, tokenizer, train
+
+    writer, rng, seen = train.Writer(tokenizer.Text(ROOT / "models" / "demo"), dict(train.DEFAULTS)), random.Random(1), 0
+    for _ in range(200):
+        scene = scenes.sample_scene(rng)
+        kind, question, answer = scenes.question(scene, rng)
+        counted = [scenes._num(n) for _, n in writer.item(rng, scene, question, answer, 16).counted]
+        assert counted == [answer] * kind.startswith("count_"), question
+        seen += len(counted)
+    assert seen > 10
+
+
+def test_one_command_builds_a_checkpoint_and_another_goes_on_with_it(tmp_path):
+    pytest.importorskip("torch")
+
+    def tool(*words):
+        small = "--shards 1 --per-shard 64 --no-compile --steps 4 --batch 2 --single-batch 2 --single-from .5".split()
+        r = subprocess.run([sys.executable, "-m", "tools.demo_model", "--threads", "1", *map(str, words),
+                            *(small if words[0] != "scenes" else [])], cwd=ROOT, text=True, capture_output=True)
+        assert r.returncode == 0, r.stderr
+        return r.stdout
+
+    tool("scenes", tmp_path / "held_out", 1, 5)
+    said = tool("build", tmp_path / "work", tmp_path / "built", "--tower-steps", 1, "--test-scenes", tmp_path / "held_out")
+    captions, answers = (json.loads(line) for line in said.splitlines() if line.startswith("{"))
+    assert captions["captions"] == 1 and answers["answers"] == 4
+    assert "going on" not in said
+    tool("continue", tmp_path / "built", tmp_path / "more", tmp_path / "continued", "--heads", tmp_path / "work" / "model.pt")
+    first, second = ((tmp_path / d / "model.safetensors").read_bytes() for d in ("built", "continued"))
+    assert len(first) == len(second) and first != second
+    Model(tmp_path / "continued")

@@ -27,7 +27,8 @@ def go_on(a):
     """Trains an exported checkpoint further; the tokenizer stays as it is."""
     work, begin = Path(a.work), Path(a.checkpoint)
     data.draw(work / "scenes", a.shards, a.per_shard, a.scene_seed)
-    train.train(work / "scenes", begin, work / "model.pt", a.device, begin=begin, compile_layers=not a.no_compile, **options(a))
+    train.train(work / "scenes", begin, work / "model.pt", a.device, begin=begin, earlier=a.heads,
+                compile_layers=not a.no_compile, **options(a))
     export.write(work / "model.pt", begin, a.out)
 
 
@@ -81,6 +82,7 @@ def main():
     c.add_argument("checkpoint", help="checkpoint folder to begin from")
     c.add_argument("work", help="folder for scenes and the training state")
     c.add_argument("out", help="checkpoint folder to write, another one")
+    c.add_argument("--heads", help="model.pt of the training that wrote the checkpoint; default: new heads, taught first")
     training_options(c, 40, 4000, train.DEFAULTS | train.CONTINUED)
     c.set_defaults(run=go_on)
     e = sub.add_parser("evaluate", help="accuracy of a checkpoint on scenes with truths")

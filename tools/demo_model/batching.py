@@ -21,6 +21,7 @@ class Item:
     region: int  # rows of the answer
     worth: float = 1.0  # its importance
     mentions: tuple = ()  # (row where an object's name ends, counted from the tail's first; number of the object)
+    counted: tuple = ()  # (row where that which is to be counted is named, counted likewise; how many there are)
 
 
 @dataclass

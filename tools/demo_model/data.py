@@ -66,6 +66,9 @@ def load(directory):
 
 def batches(shards, size, seed, start=0):
     """Endless (shard, row numbers) from batch number `start` on; every scene once per round."""
+    if not any(len(s.scenes) >= size for s in shards):
+        raise SystemExit(f"no shard holds the {size} scenes of one batch: draw larger ones (--per-shard)")
+
     def rounds():
         rng = random.Random(seed)
         while True:

@@ -31,7 +31,14 @@ class Writer:
     def __init__(self, text, options):
         self.text, self.o, self.cache = text, options, {}
         self.names = {tuple(self.ids(f" {c} {shape}")): (c, shape) for c in S.COLOURS for shape in S.ALL_SHAPES}
-        self.lengths = sorted({len(name) for name in self.names})
+        self.kinds = {tuple(self.ids(f" many {S.plural(x)}")): ("shape", x) for x in S.SHAPES}
+        self.kinds |= {tuple(self.ids(words.format(c))): ("colour", c) for c in S.COLOURS
+                       for words in (" many {} objects", " objects are {}")}
+
+    def ends(self, said, phrases):
+        """-> (row where one of the phrases ends, what it stands for) of each that `said` holds"""
+        return [(at + length - 1, phrases[found]) for at in range(len(said)) for length in {len(p) for p in phrases}
+                if (found := tuple(said[at:at + length])) in phrases]
 
     def ids(self, s):
         if s not in self.cache:
@@ -42,13 +49,9 @@ class Writer:
         tail = self.text.tail(question, keep_newline=rng.random() < .1)
         said = tail + self.ids(answer)
         there = {(o["colour"], o["shape"]): number for number, o in enumerate(scene["objects"])}
-        mentions = []
-        for at in range(len(said)):
-            for length in self.lengths:
-                named = self.names.get(tuple(said[at:at + length]))
-                if named:
-                    mentions.append((at + length - 1, there.get(named, batching.ABSENT)))
-        return batching.Item(tail, said[len(tail):] + [self.text.eot], region, worth, tuple(mentions))
+        mentions = [(at, there.get(named, batching.ABSENT)) for at, named in self.ends(said, self.names)]
+        counted = [(at, sum(o[key] == value for o in scene["objects"])) for at, (key, value) in self.ends(tail, self.kinds)]
+        return batching.Item(tail, said[len(tail):] + [self.text.eot], region, worth, tuple(mentions), tuple(counted))
 
     def question(self, rng, scene):
         """-> question, answer"""
@@ -92,9 +95,10 @@ TAP = 3  # decoder layers after which a mention must know its object; the others
 
 class Mentions(nn.Module):
     """What the row where an object's name ends, in a question or an answer, must tell: whether there is such an object,
-    and all that can be asked about it. Without it, the direction words stay at guessing for long: where to look and what to
-    take from there must be learnt together, from one word."""
-    SIZES = dict(tower.Heads.SIZES, there=2)
+    and all that can be asked about it; and the row where a question names what to count, how many there are. Without
+    it, the direction words stay at guessing for long: where to look and what to take from there must be learnt together,
+    from one word."""
+    SIZES = dict(tower.Heads.SIZES, there=2, many=5)
     for unused in ("shape", "colour", "background", "offset", "count"):
         del SIZES[unused]
 
@@ -108,14 +112,22 @@ class Mentions(nn.Module):
 
 def mention_loss(heads, middle, groups, shard, rows):
     """middle: [B, K, T, d] of each group -> loss, share of right relations to numbers"""
-    hidden, scene, number = [], [], []
-    for h, group in zip(middle, groups):
-        found = [(b, k, at, o) for b, some in enumerate(group) for k, item in enumerate(some) for at, o in item.mentions]
-        b, k, at, o = torch.tensor(found).T
-        hidden.append(h[b, k, at])
-        scene.append(torch.tensor(rows)[b])
-        number.append(o)
-    said, scene, number = heads(torch.cat(hidden)), torch.cat(scene), torch.cat(number)
+    def find(kind):
+        """-> what is said at the rows of that kind, their scenes, the truths"""
+        hidden, scene, truth = [], [], []
+        for h, group in zip(middle, groups):
+            found = [(b, k, at, t) for b, some in enumerate(group) for k, item in enumerate(some)
+                     for at, t in getattr(item, kind)]
+            if found:
+                b, k, at, t = torch.tensor(found).T
+                hidden.append(h[b, k, at])
+                scene.append(torch.tensor(rows)[b])
+                truth.append(t)
+        return (heads(torch.cat(hidden)), torch.cat(scene), torch.cat(truth)) if hidden else (None,) * 3
+
+    said, _, many = find("counted")
+    counted = F.cross_entropy(said["many"], many.to(said["many"].device)) if said else 0.0
+    said, scene, number = find("mentions")
     there = number != batching.ABSENT
     total = F.cross_entropy(said["there"], there.long().to(said["there"].device))
     said, scene, number = {k: v[there] for k, v in said.items()}, scene[there], number[there]
@@ -130,7 +142,7 @@ def mention_loss(heads, middle, groups, shard, rows):
         known = t != data.UNKNOWN
         logits, t = said[k].unflatten(-1, (-1, tower.LIES))[known], t[known]
         total = total + F.cross_entropy(logits, t) if len(t) else total
-    return total, (logits.argmax(-1) == t).float().mean().item()
+    return total + counted, (logits.argmax(-1) == t).float().mean().item()
 
 
 def ratios(n):
@@ -190,15 +202,20 @@ def first_weights(taught, begin, vocab):
     return whole, heads
 
 
-def train(cache, tokenizer_dir, path, device="cpu", taught=None, begin=None, compile_layers=True, save_every=50,
-          **options):
-    """Writes {net, ema, heads, config, step} to `path`; `ema` holds the averaged weights, which are the result."""
-    o = DEFAULTS | ({} if taught else CONTINUED) | options
+def train(cache, tokenizer_dir, path, device="cpu", taught=None, begin=None, earlier=None, compile_layers=True,
+          save_every=50, **options):
+    """Writes {net, ema, heads, mentions, config, step} to `path`; `ema` holds the averaged weights, which are the result.
+    `earlier`: such a file, of the training that `begin` came from: its heads go on too, and none are untaught"""
+    o = DEFAULTS | ({} if taught else CONTINUED) | (dict(heads_alone=0) if earlier else {}) | options
     torch.manual_seed(o["seed"])
     text = tokenizer.Text(tokenizer_dir)
     net, heads = (m.to(device) for m in first_weights(taught, begin, text.size))
     ema = copy.deepcopy(net)
     mentions = Mentions(net.c["d"]).to(device)
+    if earlier:
+        state = torch.load(earlier, weights_only=True)
+        heads.load_state_dict(state["heads"])
+        mentions.load_state_dict(state["mentions"])
     optimizers = muon.optimizers(net, nn.ModuleList([heads, mentions]), o["lr"], o["muon_lr"],
                                  dict(vision_tower=o["tower_rate"], mm_projector=o["projector_rate"]))
     full_rate = [[g["lr"] for g in opt.param_groups] for opt in optimizers]
