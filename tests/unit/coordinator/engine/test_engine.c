@@ -475,6 +475,64 @@ static void an_unanswered_plan_dissolves_the_group_at_its_deadline(void **state)
     assert_non_null(door_find(&door, RMK_ACTION_RUN_STEP));
 }
 
+/* A slow machine is no dead one: what the group has measured of itself counts. */
+static void a_plan_that_has_to_take_long_is_given_long(void **state)
+{
+    const uint64_t expected_us = 5 * 4000000; /* rows of 4 s each */
+
+    (void)state;
+    door_step(&door, (struct rmk_event){.kind = RMK_EVENT_GROUP_UP,
+                                        .group = {.epoch = 1,
+                                                  .slot_count = 1,
+                                                  .rows_max = 100,
+                                                  .step_rows_max = 100,
+                                                  .cost_full_row_ns = 4000000000,
+                                                  .ahead_max = 1}});
+    (void)submit(1);
+    const struct rmk_action *timer = door_find(&door, RMK_ACTION_SET_TIMER);
+    assert_int_equal(timer->timer_us, door.now_us + limits.plan_timeout_us + 4 * expected_us);
+}
+
+/* A worker says what it likes, and is waited for at most for four hours. */
+static void a_plan_is_not_given_for_ever(void **state)
+{
+    const uint64_t hour_us = (uint64_t)3600 * 1000000;
+
+    (void)state;
+    door_step(&door, (struct rmk_event){.kind = RMK_EVENT_GROUP_UP,
+                                        .group = {.epoch = 1,
+                                                  .slot_count = 1,
+                                                  .rows_max = 100,
+                                                  .step_rows_max = 100,
+                                                  .cost_full_row_ns = UINT64_MAX,
+                                                  .cost_round_ns = UINT64_MAX}});
+    (void)submit(1);
+    const struct rmk_action *timer = door_find(&door, RMK_ACTION_SET_TIMER);
+    assert_true(timer->timer_us <= door.now_us + limits.plan_timeout_us + 4 * hour_us);
+}
+
+/* Who is told must not have to look for what to do. */
+static void giving_up_on_a_slow_group_names_the_flag(void **state)
+{
+    (void)state;
+    door_group_up(&door, 0, 1, 1, 100);
+    (void)submit(1);
+    for (uint64_t epoch = 1; epoch <= limits.retries_max + 1; epoch++) {
+        assert_null(door_find(&door, RMK_ACTION_FINISH));
+        door.now_us += limits.plan_timeout_us;
+        door_step(&door, (struct rmk_event){.kind = RMK_EVENT_TICK});
+        assert_non_null(door_find(&door, RMK_ACTION_DISSOLVE));
+        if (epoch <= limits.retries_max) {
+            door_group_up(&door, 0, epoch + 1, 1, 100);
+        }
+    }
+    const struct rmk_action *finish = door_find(&door, RMK_ACTION_FINISH);
+    assert_non_null(finish);
+    assert_string_equal(finish->finish.why,
+                        "gave up after 2 losses of a worker; the last: the text group did not "
+                        "answer a plan within 1000 ms; --plan-timeout-ms gives it more");
+}
+
 static void an_answer_that_has_arrived_beats_its_own_timeout(void **state)
 {
     (void)state;
@@ -674,6 +732,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(waiting_without_a_group_never_fails_by_itself, begin, end),
         cmocka_unit_test_setup_teardown(an_unanswered_plan_dissolves_the_group_at_its_deadline,
                                         begin, end),
+        cmocka_unit_test_setup_teardown(a_plan_that_has_to_take_long_is_given_long, begin, end),
+        cmocka_unit_test_setup_teardown(a_plan_is_not_given_for_ever, begin, end),
+        cmocka_unit_test_setup_teardown(giving_up_on_a_slow_group_names_the_flag, begin, end),
         cmocka_unit_test_setup_teardown(an_answer_that_has_arrived_beats_its_own_timeout, begin,
                                         end),
         cmocka_unit_test_setup_teardown(a_clock_that_steps_back_moves_no_deadline, begin, end),
