@@ -444,13 +444,15 @@ static enum rmk_err create_servers(struct rmk_app *app, struct rmk_why *why)
          .tls = &app->options.tls,
          .message_bytes_max = RMK_MESSAGE_BYTES_MAX,
          .keys = app->keys != NULL,
-         .insecure = app->options.insecure},
+         .insecure = app->options.insecure,
+         .remedy = "--api-keys, or --tls-cert and --tls-key"},
         {.flag = "cluster-listen",
          .address = app->options.cluster_listen,
          .tls = &app->options.cluster_tls,
          .message_bytes_max = RMK_CLUSTER_MESSAGE_BYTES_MAX,
          .mutual = true,
-         .insecure = app->options.insecure},
+         .insecure = app->options.insecure,
+         .remedy = "--cluster-tls-cert, --cluster-tls-key and --cluster-tls-ca"},
     };
     enum rmk_err err;
 

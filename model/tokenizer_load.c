@@ -1,14 +1,14 @@
 #include "model/tokenizer_parts.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
+
+#include "common/file.h"
 
 static enum rmk_err no_memory(struct rmk_why *why)
 {
@@ -16,23 +16,6 @@ static enum rmk_err no_memory(struct rmk_why *why)
 }
 
 /* ---- the file ---- */
-
-static enum rmk_err open_regular(const char *path, int *out_fd, struct rmk_why *why)
-{
-    struct stat status;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not make us wait */
-
-    if (fd < 0) {
-        return rmk_fail(why, errno == ENOENT || errno == ENOTDIR ? RMK_ENOTFOUND : RMK_EIO,
-                        "cannot be opened: %s", strerror(errno));
-    }
-    if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
-        (void)close(fd);
-        return rmk_fail(why, RMK_EINVAL, "not a regular file");
-    }
-    *out_fd = fd;
-    return RMK_OK;
-}
 
 /* zlib passes a file that is not compressed through as it is, so there is one way to read both. */
 static enum rmk_err read_file(const char *path, uint8_t **out_data, size_t *out_size,
@@ -45,7 +28,7 @@ static enum rmk_err read_file(const char *path, uint8_t **out_data, size_t *out_
     int fd = -1;
     enum rmk_err err;
 
-    RMK_TRY(open_regular(path, &fd, why));
+    RMK_TRY(rmk_file_open(path, RMK_FILE_REGULAR, &fd, why));
     file = gzdopen(fd, "rb");
     if (file == NULL) {
         (void)close(fd);
