@@ -171,6 +171,16 @@ void rmk_queue_init(struct rmk_queue *queue)
     *queue = (struct rmk_queue){.entries = entries};
 }
 
+bool rmk_queue_is_hogged(const struct rmk_queue *queue, uint32_t tenant, uint32_t queued_max)
+{
+    rmk_assert(tenant < RMK_TENANTS);
+    rmk_assert(queue->count < queued_max);
+    uint32_t waiting =
+        queue->waiting[RMK_LANE_ONLINE][tenant] + queue->waiting[RMK_LANE_BATCH][tenant];
+    /* Where nobody has a name, nobody can be told apart. */
+    return tenant != 0 && waiting / RMK_POLICY_QUEUE_SHARE >= queued_max - queue->count;
+}
+
 void rmk_queue_push(struct rmk_queue *queue, struct rmk_request *request)
 {
     struct rmk_entry *entry = &queue->entries[queue->count];

@@ -161,10 +161,10 @@ struct rmk_event_step {
     uint64_t sequence; /* of the plan answered; another one: ignored */
     const struct rmk_row_result *rows;
     uint32_t row_count;
-    uint64_t compute_us; /* as the worker measured it */
-    enum rmk_err err;    /* STEP_FAILED */
-    struct rmk_request_id
-        culprit; /* STEP_FAILED: the request to blame; 0/0: unknown, all rows retry */
+    uint64_t compute_us;           /* as the worker measured it */
+    enum rmk_err err;              /* STEP_FAILED */
+    struct rmk_request_id culprit; /* STEP_FAILED: the request to blame; one that did not ride:
+                                      unknown, all rows retry */
     const char *why;
 };
 

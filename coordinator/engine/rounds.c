@@ -524,10 +524,20 @@ void rmk_rounds_step_done(struct rmk_engine *engine, const struct rmk_event_step
     }
 }
 
+/* Is somebody who rode the plan named? A worker may name anybody; then nobody is. */
+static bool names_rider(const struct rmk_group *group, struct rmk_request_id culprit)
+{
+    bool found = false;
+
+    for (uint32_t i = 0; i < group->row_count; i++) {
+        found |= rmk_fleet_same_request(group->rows[i].request, culprit);
+    }
+    return found;
+}
+
 void rmk_rounds_step_failed(struct rmk_engine *engine, const struct rmk_event_step *event)
 {
     struct rmk_group *group = take_answer(engine, event, "step-failed");
-    bool named = event->culprit.generation != 0;
 
     if (group == NULL) {
         return;
@@ -535,6 +545,7 @@ void rmk_rounds_step_failed(struct rmk_engine *engine, const struct rmk_event_st
     RMK_TRACE(engine, "step-failed group=%u sequence=%llu err=%s culprit=%u.%u", event->group,
               (unsigned long long)event->sequence, rmk_err_name(event->err),
               RMK_REQ_OF(event->culprit));
+    const bool named = names_rider(group, event->culprit);
     for (uint32_t i = 0; i < group->row_count; i++) {
         struct rmk_request *request = rmk_engine_find(engine, group->rows[i].request);
         if (request == NULL) {

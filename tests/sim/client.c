@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "coordinator/engine/policy.h"
 #include "tests/sim/sim.h"
 
 static struct sim_ask *find_tag(struct sim *sim, uint64_t tag)
@@ -307,8 +308,11 @@ static void on_refused(struct sim *sim, struct sim_ask *ask, const struct rmk_ac
 {
     const struct rmk_engine_counts counts = sim->before; /* a pause may end in the same step */
     uint64_t retry_us = action->finish.retry_after_us;
-    bool full = counts.open == sim->limits.requests_max ||
-                counts.queued + counts.encoding >= sim->limits.queued_max;
+    const uint32_t waiting = counts.queued + counts.encoding;
+    /* Or so full that one tenant is kept from having it all. */
+    bool full =
+        counts.open == sim->limits.requests_max || waiting >= sim->limits.queued_max ||
+        (ask->tenant != 0 && waiting / RMK_POLICY_QUEUE_SHARE >= sim->limits.queued_max - waiting);
     bool excused = (action->finish.err == RMK_ELIMIT && full && retry_us > 0) ||
                    (action->finish.err == RMK_EUNAVAILABLE && sim->draining) ||
                    (action->finish.err == RMK_EINVAL && is_too_long(sim, ask));
