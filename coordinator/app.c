@@ -707,6 +707,7 @@ void rmk_app_drain(struct rmk_app *app, void (*stopped)(void *context), void *co
     /* Health first: whoever balances load should know before anybody is refused. */
     update_health(app);
     rmk_requests_drain(app->requests);
+    rmk_warmup_stop(&app->warmup);
     rmk_loop_post(app->loop, &(struct rmk_event){.kind = RMK_EVENT_DRAIN});
     (void)uv_timer_start(&app->timer, on_drain_timer, 0, DRAIN_POLL_MS);
 }
