@@ -175,10 +175,9 @@ bool rmk_queue_is_hogged(const struct rmk_queue *queue, uint32_t tenant, uint32_
 {
     rmk_assert(tenant < RMK_TENANTS);
     rmk_assert(queue->count < queued_max);
-    uint32_t waiting =
-        queue->waiting[RMK_LANE_ONLINE][tenant] + queue->waiting[RMK_LANE_BATCH][tenant];
     /* Where nobody has a name, nobody can be told apart. */
-    return tenant != 0 && waiting / RMK_POLICY_QUEUE_SHARE >= queued_max - queue->count;
+    return tenant != 0 &&
+           queue->queued[tenant] / RMK_POLICY_QUEUE_SHARE >= queued_max - queue->count;
 }
 
 void rmk_queue_push(struct rmk_queue *queue, struct rmk_request *request)
@@ -189,6 +188,7 @@ void rmk_queue_push(struct rmk_queue *queue, struct rmk_request *request)
     rmk_assert(tenant < RMK_TENANTS);
     rmk_assert(request->entry == RMK_NOWHERE);
     request->entry = queue->count++;
+    queue->queued[tenant]++;
     *entry = (struct rmk_entry){
         .request = request->id.index,
         .tenant = tenant,
@@ -227,6 +227,7 @@ void rmk_queue_remove(struct rmk_queue *queue, struct rmk_request *requests,
     } else {
         queue->waiting[entry->lane][entry->tenant]--;
     }
+    queue->queued[entry->tenant]--;
     requests[last->request].entry = request->entry;
     *entry = *last;
     queue->count--;

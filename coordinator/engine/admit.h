@@ -47,6 +47,7 @@ struct rmk_queue {
     uint64_t charged_last[RMK_LANES]; /* account of the last turn before it was charged: where
                                          newcomers begin */
     uint32_t waiting[RMK_LANES][RMK_TENANTS]; /* entries without a turn */
+    uint32_t queued[RMK_TENANTS];             /* entries */
 };
 
 enum rmk_want {
