@@ -77,7 +77,8 @@ void sim_client_tell(struct sim *sim, struct sim_ask *ask, enum rmk_event_kind k
         return;
     }
     ask->cancelled |= kind == RMK_EVENT_CANCEL;
-    ask->text_stopped |= kind == RMK_EVENT_TEXT_STOP;
+    /* One that comes when the text in which it was found is no more is no stop. */
+    ask->text_stopped |= kind == RMK_EVENT_TEXT_STOP && ask->has_text;
     ask->slow = kind == RMK_EVENT_CLIENT_SLOW || (ask->slow && kind != RMK_EVENT_CLIENT_READY);
     sim_deliver(sim, &(struct rmk_event){.kind = kind, .request = ask->id});
 }
@@ -120,6 +121,7 @@ static void on_emit(struct sim *sim, const struct rmk_action *action)
     ask->leading = 0;
     if (restarted) {
         ask->settled = 0;
+        ask->has_text = false;
     }
     if (settled < ask->settled ||
         memcmp(action->emit.canvas, ask->settled_ids, ask->settled * sizeof(int32_t)) != 0) {
@@ -136,6 +138,7 @@ static void on_emit(struct sim *sim, const struct rmk_action *action)
             action->emit.canvas[commit->position] != commit->token) {
             wrong(sim, ask, "a commit is not on the canvas");
         }
+        ask->has_text |= commit->token != SIM_MASK;
     }
     for (ask->leading = 0;
          ask->leading < ask->gen_length && action->emit.canvas[ask->leading] != SIM_MASK;
