@@ -294,6 +294,32 @@ static void a_request_larger_than_every_group_is_refused_with_numbers(void **sta
 }
 
 /* The fake worker, like one without memory for it, keeps no keys and values. */
+/* The group with the longest rows need not be the one with room for the request. */
+static void a_request_goes_to_the_one_group_that_can_run_it(void **state)
+{
+    struct client client;
+    struct ask ask;
+
+    (void)state;
+    world_start(&world);
+    for (uint32_t i = 0; i < 2; i++) {
+        fake_text(&ranks[i], &world, 0, 1);
+        ranks[i].group = i == 0 ? "long" : "wide";
+        ranks[i].rows_max = i == 0 ? 4096 : 500;
+        ranks[i].reads_max = i == 0 ? 16 : 1024;
+        fake_attach(&ranks[i]);
+    }
+    world_wait(&world, is_ready, &world, "a group to be warm");
+    while (ranks[0].form_count == 0 || ranks[1].form_count == 0) {
+        world_run(&world, 10);
+    }
+    ask_init(&ask, "Write letters.", 64);
+    client_ask(&client, &world, &ask, 0);
+    client_wait(&client);
+    expect_answer(&client, 64);
+    client_deinit(&client);
+}
+
 static void a_cache_that_no_group_has_room_for_is_a_failed_precondition(void **state)
 {
     struct client client;
@@ -531,6 +557,7 @@ int main(void)
         TEST(bad_requests_are_refused_in_words),
         TEST(what_is_no_picture_is_bounded_before_it_is_kept),
         TEST(a_request_larger_than_every_group_is_refused_with_numbers),
+        TEST(a_request_goes_to_the_one_group_that_can_run_it),
         TEST(a_cache_that_no_group_has_room_for_is_a_failed_precondition),
         TEST(the_same_request_id_joins_and_later_recalls_and_other_contents_are_refused),
         TEST(a_request_goes_on_until_its_last_client_leaves),

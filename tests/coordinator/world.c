@@ -155,6 +155,7 @@ void fake_text(struct fake *fake, struct world *world, uint32_t rank, uint32_t s
         .size = size,
         .protocol = 1,
         .rows_max = 4096,
+        .reads_max = 1024,
         .plans_left = UINT32_MAX,
     };
 }
@@ -207,7 +208,7 @@ static void send_hello(struct fake *fake)
         hello.slot_count = 4;
         hello.rows_max = fake->rows_max;
         hello.step_rows_max = fake->rows_max;
-        hello.reads_max = 1024;
+        hello.reads_max = fake->reads_max;
     }
     message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_HELLO;
     message.hello = &hello;

@@ -74,6 +74,7 @@ struct fake {
     uint32_t size;
     uint32_t protocol;
     uint32_t rows_max;
+    uint32_t reads_max;
     bool wrong_digest;
     /* what it does */
     enum fake_plan on_plan;
