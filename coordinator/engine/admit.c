@@ -177,7 +177,7 @@ bool rmk_queue_is_hogged(const struct rmk_queue *queue, uint32_t tenant, uint32_
     rmk_assert(queue->count < queued_max);
     /* Where nobody has a name, nobody can be told apart. */
     return tenant != 0 &&
-           queue->queued[tenant] / RMK_POLICY_QUEUE_SHARE >= queued_max - queue->count;
+           queue->queued[tenant] / RMK_POLICY_TENANT_SHARE >= queued_max - queue->count;
 }
 
 void rmk_queue_push(struct rmk_queue *queue, struct rmk_request *request)

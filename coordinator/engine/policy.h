@@ -37,9 +37,10 @@ enum {
  */
 #define RMK_POLICY_PATIENCE 4u
 
-/* A tenant may wait with so many requests for each place in the queue that is still free: alone
- * with seven eighths of it, and there is always room for somebody else. */
-#define RMK_POLICY_QUEUE_SHARE 7u
+/* Of what has an end (places in the queue, bytes of pictures, requests at the door) a tenant may
+ * hold so many times what is still free: alone seven eighths, and there is always room for somebody
+ * else. */
+#define RMK_POLICY_TENANT_SHARE 7u
 
 /* How long a group may be busy with what it runs ahead (leave.h): about as long as nobody minds
  * that a cancel, a newcomer or the next piece of text waits. */

@@ -88,6 +88,7 @@ out:
 /* Where the next of each goes. */
 struct cursor {
     struct rmk_images *images;
+    uint32_t tenant;
     struct rmk_ask_part *part;
     struct rmk_ask_media *media;
     struct rmk_blob **frame;
@@ -102,7 +103,7 @@ static enum rmk_err take_bytes(struct cursor *cursor, ProtobufCBinaryData *bytes
 
     bytes->data = NULL;
     bytes->len = 0;
-    return rmk_images_reserve(cursor->images, data, size, cursor->frame++, why);
+    return rmk_images_reserve(cursor->images, cursor->tenant, data, size, cursor->frame++, why);
 }
 
 static enum rmk_err take_media(struct cursor *cursor, Remask__V1__Media *from, struct rmk_why *why)
@@ -216,8 +217,9 @@ static enum rmk_err check_rest(size_t wire_bytes, const struct counts *counts, s
     return RMK_OK;
 }
 
-enum rmk_err rmk_grpc_ask(struct rmk_images *images, Remask__V1__GenerateRequest *request,
-                          size_t wire_bytes, struct rmk_ask **out_ask, struct rmk_why *why)
+enum rmk_err rmk_grpc_ask(struct rmk_images *images, uint32_t tenant,
+                          Remask__V1__GenerateRequest *request, size_t wire_bytes,
+                          struct rmk_ask **out_ask, struct rmk_why *why)
 {
     struct rmk_ask *ask = NULL;
     struct counts counts = {0};
@@ -234,6 +236,7 @@ enum rmk_err rmk_grpc_ask(struct rmk_images *images, Remask__V1__GenerateRequest
     }
     cursor = (struct cursor){
         .images = images,
+        .tenant = tenant,
         .part = ask->parts_all,
         .media = ask->media_all,
         .frame = ask->frames_all,

@@ -315,7 +315,7 @@ static void on_refused(struct sim *sim, struct sim_ask *ask, const struct rmk_ac
     /* Or so full that one tenant is kept from having it all. */
     bool full =
         counts.open == sim->limits.requests_max || waiting >= sim->limits.queued_max ||
-        (ask->tenant != 0 && waiting / RMK_POLICY_QUEUE_SHARE >= sim->limits.queued_max - waiting);
+        (ask->tenant != 0 && waiting / RMK_POLICY_TENANT_SHARE >= sim->limits.queued_max - waiting);
     bool excused = (action->finish.err == RMK_ELIMIT && full && retry_us > 0) ||
                    (action->finish.err == RMK_EUNAVAILABLE && sim->draining) ||
                    (action->finish.err == RMK_EINVAL && is_too_long(sim, ask));
