@@ -12,7 +12,7 @@
 
 #include "tests/coordinator/world.h"
 
-enum { GROUPS = 2, CLIENTS = 4, GARBLED = 200 };
+enum { GROUPS = 2, CLIENTS = 4, GARBLED = 100 };
 
 static struct world world;
 static struct fake ranks[GROUPS];
@@ -37,6 +37,11 @@ static int teardown(void **state)
 static bool is_ready(void *context)
 {
     return rmk_app_ready(((struct world *)context)->app);
+}
+
+static bool has_ended(void *context)
+{
+    return ((struct fake *)context)->ended;
 }
 
 static void attach(struct fake *fake, uint64_t seed)
@@ -94,6 +99,8 @@ static void whatever_workers_send_the_coordinator_goes_on(void **state)
     uint32_t answered = 0;
 
     (void)state;
+    world.options.form_timeout_ms = 300; /* whose Formed was garbled */
+    world.options.plan_timeout_ms = 300; /* whose result was */
     world_start(&world);
     for (uint32_t i = 0; i < GROUPS; i++) {
         attach(&ranks[i], seed++);
@@ -118,19 +125,19 @@ static void whatever_workers_send_the_coordinator_goes_on(void **state)
         }
     }
     assert_true(answered > 0);
-    for (uint32_t i = 0; i < GROUPS; i++) {
-        ranks[i].garble = 0;
-    }
-    vision.garble = 0;
     for (uint32_t i = 0; i < CLIENTS; i++) {
         rmk_rpc_call_cancel(clients[i].call);
         client_wait(&clients[i]);
         client_deinit(&clients[i]);
     }
     for (uint32_t i = 0; i < GROUPS; i++) {
-        replace(&ranks[i], 0);
+        fake_kill(&ranks[i]);
+        world_wait(&world, has_ended, &ranks[i], "a rank to end");
     }
-    world_wait(&world, is_ready, &world, "the groups to be warm");
+    fake_text(&ranks[0], &world, 0, 1);
+    ranks[0].group = "fresh";
+    fake_attach(&ranks[0]);
+    world_wait(&world, is_ready, &world, "a group that is well");
     ask_again(&clients[0], 1);
     client_wait(&clients[0]);
     assert_int_equal(clients[0].status, RMK_STATUS_OK);
