@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -565,4 +567,19 @@ out:
     }
     free(data);
     return err;
+}
+
+enum rmk_err rmk_tokenizer_create_in(const char *dir, struct rmk_tokenizer **out_tokenizer,
+                                     struct rmk_why *why)
+{
+    char plain[PATH_MAX];
+    char packed[PATH_MAX];
+
+    if (snprintf(plain, sizeof(plain), "%s/tokenizer.json", dir) >= (int)sizeof(plain) ||
+        snprintf(packed, sizeof(packed), "%s.gz", plain) >= (int)sizeof(packed)) {
+        return rmk_fail(why, RMK_EINVAL, "%.200s…: the path is too long", dir);
+    }
+    /* If neither is there, the plain one is what is missed. */
+    bool unpacked = access(plain, F_OK) == 0 || access(packed, F_OK) != 0;
+    return rmk_tokenizer_create(unpacked ? plain : packed, out_tokenizer, why);
 }
