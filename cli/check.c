@@ -77,11 +77,9 @@ static void check_known_answers(struct check *check)
 static void check_tokenizer(struct check *check, const char *dir)
 {
     struct rmk_why why = {0};
-    char path[1280];
     char line[128];
 
-    (void)snprintf(path, sizeof(path), "%s/tokenizer.json", dir);
-    if (rmk_tokenizer_create(path, &check->tokenizer, &why) != RMK_OK ||
+    if (rmk_tokenizer_create_in(dir, &check->tokenizer, &why) != RMK_OK ||
         rmk_spec_bind_tokenizer(&check->spec, check->tokenizer, &why) != RMK_OK) {
         bad(check, "tokenizer", why.text);
         return;

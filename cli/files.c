@@ -1,46 +1,11 @@
 #include "cli/files.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-enum { FIRST_BYTES = 64 * 1024 };
-
-/* Grows as it reads: a pipe has no size. */
-static enum rmk_err read_all(int fd, size_t bytes_max, uint8_t **data, size_t *size,
-                             struct rmk_why *why)
-{
-    size_t capacity = 0;
-
-    for (;;) {
-        if (*size == capacity) {
-            size_t larger = capacity == 0 ? FIRST_BYTES : 2 * capacity;
-            uint8_t *fresh = realloc(*data, larger);
-            if (fresh == NULL) {
-                return rmk_fail(why, RMK_ELIMIT, "no memory for its %zu bytes", larger);
-            }
-            *data = fresh;
-            capacity = larger;
-        }
-        ssize_t got = read(fd, *data + *size, capacity - *size);
-        if (got < 0 && errno == EINTR) {
-            continue;
-        }
-        if (got < 0) {
-            return rmk_fail(why, errno == EISDIR ? RMK_EINVAL : RMK_EIO, "%s", strerror(errno));
-        }
-        if (got == 0) {
-            return *size > 0 ? RMK_OK : rmk_fail(why, RMK_EINVAL, "the file is empty");
-        }
-        *size += (size_t)got;
-        if (*size > bytes_max) {
-            return rmk_fail(why, RMK_ELIMIT, "the file is larger than %zu bytes", bytes_max);
-        }
-    }
-}
+#include "common/file.h"
 
 enum rmk_err rmk_files_read(const char *path, size_t bytes_max, uint8_t **out_data,
                             size_t *out_size, struct rmk_why *why)
@@ -48,21 +13,17 @@ enum rmk_err rmk_files_read(const char *path, size_t bytes_max, uint8_t **out_da
     uint8_t *data = NULL;
     size_t size = 0;
     enum rmk_err err;
-    int fd;
 
-    do {
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-    } while (fd < 0 && errno == EINTR);
-    if (fd < 0) {
-        return rmk_fail(why, errno == ENOENT ? RMK_ENOTFOUND : RMK_EIO, "%s", strerror(errno));
+    RMK_TRY(rmk_file_read(path, RMK_FILE_ANY, bytes_max, &data, &size, why));
+    if (size == 0) {
+        err = rmk_fail(why, RMK_EINVAL, "the file is empty");
+        goto out;
     }
-    RMK_TRY(read_all(fd, bytes_max, &data, &size, why));
     *out_data = data;
     *out_size = size;
     data = NULL;
 out:
     free(data);
-    (void)close(fd);
     return err;
 }
 

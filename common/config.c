@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/config_value.h"
+#include "common/file.h"
 
 enum {
     FILE_BYTES_MAX = 1 << 20,
@@ -129,30 +130,22 @@ static enum rmk_err apply_defaults(struct rmk_config *config, struct rmk_why *wh
 
 static enum rmk_err read_file(const char *path, char **out_text, struct rmk_why *why)
 {
-    FILE *file = fopen(path, "re");
-    char *text = NULL;
-    enum rmk_err err = RMK_OK;
+    uint8_t *data = NULL;
+    size_t size = 0;
+    enum rmk_err err;
 
-    if (file == NULL) {
-        return rmk_fail(why, RMK_EIO, "--config %.200s: %s", path, strerror(errno));
+    RMK_TRY(rmk_file_read(path, RMK_FILE_ANY, FILE_BYTES_MAX, &data, &size, why));
+    if (memchr(data, '\0', size) != NULL) {
+        err = rmk_fail(why, RMK_EINVAL, "contains a NUL byte");
+        goto out;
     }
-    text = malloc(FILE_BYTES_MAX + 1);
-    size_t size = text == NULL ? 0 : fread(text, 1, FILE_BYTES_MAX + 1, file);
-    if (text == NULL) {
-        err = rmk_fail(why, RMK_ELIMIT, "--config %.200s: no memory", path);
-    } else if (ferror(file)) {
-        err = rmk_fail(why, RMK_EIO, "--config %.200s: %s", path, strerror(errno));
-    } else if (size > FILE_BYTES_MAX) {
-        err = rmk_fail(why, RMK_EINVAL, "--config %.200s: larger than 1 MiB", path);
-    } else if (memchr(text, '\0', size) != NULL) {
-        err = rmk_fail(why, RMK_EINVAL, "--config %.200s: contains a NUL byte", path);
-    } else {
-        text[size] = '\0';
-        *out_text = text;
-        text = NULL;
+    *out_text = (char *)data;
+    data = NULL;
+out:
+    free(data);
+    if (err != RMK_OK) {
+        rmk_why_context(why, "--config %.200s", path);
     }
-    free(text);
-    (void)fclose(file);
     return err;
 }
 

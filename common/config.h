@@ -98,8 +98,8 @@ int rmk_config_load(struct rmk_config *config, int argc, char **argv);
 void rmk_config_deinit(struct rmk_config *config);
 
 /* The same without speaking; with --help or --version nothing else is looked at. `environment`:
- * NULL-terminated NAME=value. Errors: RMK_EINVAL, RMK_EIO (the file); the sentence names the flag,
- * its origin, what was given and what is allowed. */
+ * NULL-terminated NAME=value. Errors: RMK_EINVAL; RMK_ENOTFOUND, RMK_ELIMIT, RMK_EIO (the file);
+ * the sentence names the flag, its origin, what was given and what is allowed. */
 enum rmk_err rmk_config_parse(struct rmk_config *config, int argc, char **argv, char **environment,
                               struct rmk_why *why);
 

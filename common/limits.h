@@ -32,6 +32,7 @@ enum {
 #define RMK_CFG_SCALE_MAX   100.0f
 
 #define RMK_TEXT_BYTES_MAX            (1u << 20)   /* prompt text of a request */
+#define RMK_ASK_BYTES_MAX             (3u << 20)   /* a request besides its pictures */
 #define RMK_BLOB_BYTES_MAX            (64u << 20)  /* one encoded picture */
 #define RMK_PIXELS_MAX                (64u << 20)  /* decoded pixels of one picture */
 #define RMK_MESSAGE_BYTES_MAX         (256u << 20) /* one public gRPC message */

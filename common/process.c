@@ -1,15 +1,10 @@
 #include "common/process.h"
 
-#include <errno.h>
 #include <malloc.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-enum { TEXT_BYTES_MAX = 1 << 20 };
 
 void rmk_process_init(void)
 {
@@ -52,41 +47,4 @@ uint32_t rmk_process_cores(void)
         return 1;
     }
     return (uint32_t)CPU_COUNT(&set);
-}
-
-enum rmk_err rmk_process_read_text(const char *path, const char **out_text, struct rmk_why *why)
-{
-    char *text = NULL;
-    enum rmk_err err;
-
-    FILE *file = fopen(path, "rb");
-    if (file == NULL) {
-        err = rmk_fail(why, errno == ENOENT ? RMK_ENOTFOUND : RMK_EIO, "%s: %s", path,
-                       strerror(errno));
-        goto out;
-    }
-    text = malloc(TEXT_BYTES_MAX + 1);
-    if (text == NULL) {
-        err = rmk_fail(why, RMK_ELIMIT, "%s: no memory", path);
-        goto out;
-    }
-    size_t size = fread(text, 1, TEXT_BYTES_MAX + 1, file);
-    if (ferror(file) != 0) {
-        err = rmk_fail(why, RMK_EIO, "%s: cannot be read", path);
-        goto out;
-    }
-    if (size > TEXT_BYTES_MAX) {
-        err = rmk_fail(why, RMK_ELIMIT, "%s: larger than %d bytes", path, TEXT_BYTES_MAX);
-        goto out;
-    }
-    text[size] = '\0';
-    *out_text = text;
-    text = NULL;
-    err = RMK_OK;
-out:
-    free(text);
-    if (file != NULL) {
-        (void)fclose(file);
-    }
-    return err;
 }

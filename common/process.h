@@ -23,8 +23,4 @@ void rmk_process_explain_truncation(const char *what);
 /* Processors this process may run on (its affinity mask, as containers set it); at least 1. */
 uint32_t rmk_process_cores(void);
 
-/* The whole of a small text file (certificates, keys, prompts; at most 1 MiB), malloc'ed and
- * NUL-terminated. Errors: RMK_ENOTFOUND, RMK_EIO, RMK_ELIMIT; the sentence names the file. */
-enum rmk_err rmk_process_read_text(const char *path, const char **out_text, struct rmk_why *why);
-
 #endif

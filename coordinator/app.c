@@ -324,7 +324,7 @@ void rmk_app_reload(struct rmk_app *app)
     struct rmk_why why = {0};
 
     if (app->keys == NULL) {
-        rmk_log(RMK_LOG_INFO, "app", "nothing to reload", "why=there is no --api-keys");
+        rmk_log(RMK_LOG_INFO, "app", "nothing to reload", "why=%s", "there is no --api-keys");
     } else if (rmk_keys_load(app->keys, &why) == RMK_OK) {
         announce_keys(app);
     } else {
@@ -444,13 +444,15 @@ static enum rmk_err create_servers(struct rmk_app *app, struct rmk_why *why)
          .tls = &app->options.tls,
          .message_bytes_max = RMK_MESSAGE_BYTES_MAX,
          .keys = app->keys != NULL,
-         .insecure = app->options.insecure},
+         .insecure = app->options.insecure,
+         .remedy = "--api-keys, or --tls-cert and --tls-key"},
         {.flag = "cluster-listen",
          .address = app->options.cluster_listen,
          .tls = &app->options.cluster_tls,
          .message_bytes_max = RMK_CLUSTER_MESSAGE_BYTES_MAX,
          .mutual = true,
-         .insecure = app->options.insecure},
+         .insecure = app->options.insecure,
+         .remedy = "--cluster-tls-cert, --cluster-tls-key and --cluster-tls-ca"},
     };
     enum rmk_err err;
 
@@ -705,6 +707,7 @@ void rmk_app_drain(struct rmk_app *app, void (*stopped)(void *context), void *co
     /* Health first: whoever balances load should know before anybody is refused. */
     update_health(app);
     rmk_requests_drain(app->requests);
+    rmk_warmup_stop(&app->warmup);
     rmk_loop_post(app->loop, &(struct rmk_event){.kind = RMK_EVENT_DRAIN});
     (void)uv_timer_start(&app->timer, on_drain_timer, 0, DRAIN_POLL_MS);
 }

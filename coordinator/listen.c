@@ -10,7 +10,7 @@ enum rmk_err rmk_listen(struct rmk_rpc *rpc, const struct rmk_listen_spec *spec,
     enum rmk_err err;
 
     RMK_TRY(rmk_secure_load(spec->tls, spec->address, spec->mutual, spec->insecure || spec->keys,
-                            &options, why));
+                            spec->remedy, &options, why));
     RMK_TRY(rmk_rpc_server_create(rpc, spec->address, &options, methods, method_count, out_server,
                                   why));
 out:

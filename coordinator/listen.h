@@ -20,6 +20,7 @@ struct rmk_listen_spec {
     bool mutual; /* TLS here means client certificates too */
     bool keys;   /* callers show an API key: beyond loopback that is enough */
     bool insecure;
+    const char *remedy; /* flags that make it secure, for sentences */
 };
 
 /* Errors: those of rmk_secure_load and of rmk_rpc_server_create, the flag named in front. */

@@ -33,6 +33,22 @@ static const char *keep_text(struct rmk_loop *loop, const char *text)
     return text == NULL ? NULL : keep(loop, text, strlen(text) + 1);
 }
 
+/* What was run ahead, down to its last guess. */
+static const struct rmk_row_forward *keep_ahead(struct rmk_loop *loop,
+                                                const struct rmk_row_forward *ahead, uint32_t count)
+{
+    struct rmk_row_forward *kept = rmk_arena_take(&loop->arena, count * sizeof(*kept));
+
+    for (uint32_t i = 0; i < count; i++) {
+        kept[i] = ahead[i];
+        kept[i].commits =
+            keep(loop, ahead[i].commits, ahead[i].commit_count * sizeof(*ahead[i].commits));
+        kept[i].guesses =
+            keep(loop, ahead[i].guesses, ahead[i].guess_count * sizeof(*ahead[i].guesses));
+    }
+    return kept;
+}
+
 static void keep_step(struct rmk_loop *loop, struct rmk_event_step *step)
 {
     struct rmk_row_result *rows = rmk_arena_take(&loop->arena, step->row_count * sizeof(*rows));
@@ -41,6 +57,7 @@ static void keep_step(struct rmk_loop *loop, struct rmk_event_step *step)
         rows[i] = step->rows[i];
         rows[i].guesses =
             keep(loop, rows[i].guesses, rows[i].guess_count * sizeof(*rows[i].guesses));
+        rows[i].ahead = keep_ahead(loop, rows[i].ahead, rows[i].ahead_count);
     }
     step->rows = rows;
     step->why = keep_text(loop, step->why);

@@ -224,7 +224,8 @@ int main(int argc, char **argv)
          .argument = "BYTES",
          .help = "pictures of all open requests together"},
         NUMBER("plan-timeout-ms", &numbers.plan_timeout_ms, "30000", 1, 3600000,
-               "a group that does not answer a plan by then is dissolved"),
+               "a group that does not answer a plan by then, and four times what the plan should "
+               "take by the group's own measure, is dissolved"),
         NUMBER("encode-timeout-ms", &numbers.encode_timeout_ms, "60000", 1, 3600000,
                "an encode or a pull not answered by then is asked again"),
         NUMBER("form-timeout-ms", &numbers.form_timeout_ms, "60000", 1, 3600000,

@@ -114,7 +114,7 @@ void rmk_perform(struct rmk_performer *performer, const struct rmk_action *actio
         break;
     case RMK_ACTION_DISSOLVE:
         rmk_texts_dissolve(performer->texts, action->place.group, action->place.epoch,
-                           "a plan was not answered in time");
+                           "a plan was not answered in time; --plan-timeout-ms gives it more");
         break;
     case RMK_ACTION_SET_TIMER:
         break; /* the loop's own */

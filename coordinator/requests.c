@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/rpc/rpc.h"
+#include "coordinator/engine/policy.h"
 #include "coordinator/finish.h"
 #include "coordinator/front/ask.h"
 #include "coordinator/front/intake.h"
@@ -31,6 +32,7 @@ struct rmk_requests {
     struct rmk_list dirty;
     uint32_t count;
     uint32_t job_count;
+    uint32_t tenant_jobs[RMK_TENANTS];
     bool draining;
 };
 
@@ -39,6 +41,7 @@ struct rmk_intake_job {
     struct rmk_requests *requests;
     struct rmk_listener *listener; /* NULL: left meanwhile */
     struct rmk_ask *ask;
+    uint32_t tenant;
     uint64_t deadline_us;
     struct rmk_intake *intake;
     enum rmk_err err;
@@ -138,8 +141,7 @@ static void post_about(struct rmk_requests *requests, enum rmk_event_kind kind,
 /* ---- listeners
  * ------------------------------------------------------------------------------------- */
 
-/* The engine's number of whoever calls. */
-static uint32_t number_of(const struct rmk_listener *listener)
+uint32_t rmk_requests_tenant(const struct rmk_listener *listener)
 {
     return listener->tenant != NULL ? listener->tenant->number : 0;
 }
@@ -373,7 +375,7 @@ static enum rmk_err begin(struct rmk_requests *requests, struct rmk_intake_job *
                               job->intake->text_stops, job->intake->text_stop_count,
                               &request->stream, why));
     (void)snprintf(request->name, sizeof(request->name), "%s", name);
-    request->tenant = number_of(job->listener);
+    request->tenant = rmk_requests_tenant(job->listener);
     RMK_TRY(rmk_recall_begin(requests->recall, request->tenant, request->name,
                              job->intake->contents, request, why));
     request->in_recall = true;
@@ -415,8 +417,8 @@ static void admit(struct rmk_requests *requests, struct rmk_intake_job *job)
     } else {
         make_name(name);
     }
-    switch (rmk_recall_look(requests->recall, number_of(listener), name, job->intake->contents,
-                            &request, &result)) {
+    switch (rmk_recall_look(requests->recall, rmk_requests_tenant(listener), name,
+                            job->intake->contents, &request, &result)) {
     case RMK_RECALLED_LIVE:
         rmk_counter_add(requests->metrics->requests_joined, 1);
         join(requests, request, listener);
@@ -456,6 +458,7 @@ static void on_intake_done(uv_work_t *work, int status)
 
     (void)status; /* jobs are never cancelled */
     requests->job_count--;
+    requests->tenant_jobs[job->tenant]--;
     rmk_gauge_set(requests->metrics->intakes, requests->job_count);
     if (job->listener != NULL) {
         job->listener->job = NULL;
@@ -471,6 +474,15 @@ static void on_intake_done(uv_work_t *work, int status)
     rmk_intake_destroy(job->intake);
     rmk_ask_destroy(job->ask);
     free(job);
+}
+
+/* No more at the door, or no more of this tenant's. */
+static bool is_crowded(const struct rmk_requests *requests, uint32_t tenant)
+{
+    const uint32_t free_count = requests->options.intakes_max - requests->job_count;
+
+    return free_count == 0 ||
+           (tenant != 0 && requests->tenant_jobs[tenant] / RMK_POLICY_TENANT_SHARE >= free_count);
 }
 
 void rmk_requests_open(struct rmk_requests *requests, struct rmk_ask *ask, uint64_t deadline_us,
@@ -491,7 +503,7 @@ void rmk_requests_open(struct rmk_requests *requests, struct rmk_ask *ask, uint6
                       "the coordinator is shutting down");
         goto out;
     }
-    if (requests->job_count == requests->options.intakes_max) {
+    if (is_crowded(requests, rmk_requests_tenant(listener))) {
         fail_listener(requests, listener, RMK_STATUS_RESOURCE_EXHAUSTED, ask->request_id,
                       "too many requests arrive at once; try again later");
         goto out;
@@ -508,8 +520,10 @@ void rmk_requests_open(struct rmk_requests *requests, struct rmk_ask *ask, uint6
     job->ask = ask;
     job->deadline_us = deadline_us;
     ask = NULL;
+    job->tenant = rmk_requests_tenant(listener);
     listener->job = job;
     requests->job_count++;
+    requests->tenant_jobs[job->tenant]++;
     rmk_gauge_set(requests->metrics->intakes, requests->job_count);
     /* Cannot fail: libuv only queues it. */
     (void)uv_queue_work(requests->uv, &job->work, on_intake, on_intake_done);

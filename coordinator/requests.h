@@ -120,6 +120,8 @@ void rmk_requests_connect(struct rmk_requests *requests, struct rmk_loop *loop);
 /* Take the ask (destroyed in any case) and the listener. deadline_us: on rmk_clock_us; 0: none. */
 void rmk_requests_open(struct rmk_requests *requests, struct rmk_ask *ask, uint64_t deadline_us,
                        struct rmk_listener *listener);
+/* The number of the listener's tenant; 0: nobody in particular. */
+uint32_t rmk_requests_tenant(const struct rmk_listener *listener);
 /* Count and log a call that failed before there was an ask. */
 void rmk_requests_refuse(struct rmk_requests *requests, struct rmk_listener *listener, int status,
                          const char *why);

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "model/safetensors.h"
 #include "model/tokenizer.h"
@@ -24,23 +23,6 @@ static void base_name(const char *path, char *out, size_t capacity)
     (void)snprintf(out, capacity, "%.*s", (int)(end - begin), path + begin);
 }
 
-static enum rmk_err load_tokenizer(const char *dir, struct rmk_tokenizer **out_tokenizer,
-                                   struct rmk_why *why)
-{
-    char path[1280];
-
-    (void)snprintf(path, sizeof(path), "%s/tokenizer.json", dir);
-    if (access(path, F_OK) != 0) {
-        char packed[1290];
-
-        (void)snprintf(packed, sizeof(packed), "%s.gz", path);
-        if (access(packed, F_OK) == 0) {
-            return rmk_tokenizer_create(packed, out_tokenizer, why);
-        }
-    }
-    return rmk_tokenizer_create(path, out_tokenizer, why);
-}
-
 enum rmk_err rmk_model_data_create(const char *dir, const char *vision_dir, const char *overrides,
                                    const char *name, bool load_dummy,
                                    struct rmk_model_data **out_data, struct rmk_why *why)
@@ -54,7 +36,7 @@ enum rmk_err rmk_model_data_create(const char *dir, const char *vision_dir, cons
         goto out;
     }
     RMK_TRY(rmk_spec_read(dir, vision_dir, overrides, &data->spec, why));
-    RMK_TRY(load_tokenizer(dir, &data->tokenizer, why));
+    RMK_TRY(rmk_tokenizer_create_in(dir, &data->tokenizer, why));
     RMK_TRY(rmk_spec_bind_tokenizer(&data->spec, data->tokenizer, why));
     if (!load_dummy) {
         RMK_TRY(rmk_checkpoint_open(dir, &checkpoint, why));

@@ -79,3 +79,11 @@ void rmk_warmup_begin(struct rmk_warmup *warmup)
     warmup->under_way = true;
     rmk_requests_open(warmup->requests, ask, rmk_clock_us() + WARMUP_TIMEOUT_US, &warmup->listener);
 }
+
+void rmk_warmup_stop(struct rmk_warmup *warmup)
+{
+    if (warmup->under_way) {
+        warmup->under_way = false;
+        rmk_requests_leave(warmup->requests, &warmup->listener);
+    }
+}

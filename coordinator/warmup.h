@@ -22,5 +22,7 @@ void rmk_warmup_init(struct rmk_warmup *warmup, struct rmk_requests *requests,
 
 /* Ask, unless it is asked or was answered already. */
 void rmk_warmup_begin(struct rmk_warmup *warmup);
+/* No more: nobody waits for it, and `done` is not told. */
+void rmk_warmup_stop(struct rmk_warmup *warmup);
 
 #endif

@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/digest.h"
+#include "common/file.h"
 
 enum {
     NAMES_MAX = 4096,
@@ -27,27 +27,19 @@ struct manifest {
     uint8_t *piece; /* [PIECE_BYTES] */
 };
 
-/* Regular files only: the name may be a pipe, on which a read would wait. */
 static enum rmk_err open_regular(const char *dir, const char *name, int *out_fd,
                                  struct rmk_why *why)
 {
     char path[PATH_MAX];
-    struct stat status;
 
     if (snprintf(path, sizeof(path), "%s/%s", dir, name) >= (int)sizeof(path)) {
         return rmk_fail(why, RMK_EINVAL, "%.200s: the path is too long", name);
     }
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) {
-        return rmk_fail(why, errno == ENOENT ? RMK_ENOTFOUND : RMK_EIO, "%.200s: %s", name,
-                        strerror(errno));
+    enum rmk_err err = rmk_file_open(path, RMK_FILE_REGULAR, out_fd, why);
+    if (err != RMK_OK) {
+        rmk_why_context(why, "%.200s", name);
     }
-    if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
-        (void)close(fd);
-        return rmk_fail(why, RMK_ECORRUPT, "%.200s: not a regular file", name);
-    }
-    *out_fd = fd;
-    return RMK_OK;
+    return err;
 }
 
 static enum rmk_err sum_file(const char *dir, const char *name, uint8_t *piece,

@@ -13,7 +13,7 @@
  * Errors name the file:
  *   RMK_ENOTFOUND  no SHA256SUMS, or a listed file is missing
  *   RMK_ECORRUPT   a file has another sum or is not listed, or a line is no sum and name
- *   RMK_EINVAL     a listed name is not a plain one
+ *   RMK_EINVAL     a listed name is not a plain one, or what has it is not a regular file
  */
 enum rmk_err rmk_manifest_verify(const char *dir, struct rmk_why *why);
 

@@ -1,13 +1,14 @@
 #include "model/safetensors_parts.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "common/file.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "views are little-endian, as the files");
 
@@ -274,20 +275,11 @@ enum rmk_err rmk_shard_map(const char *path, size_t bytes_max, void **out_map, s
 {
     struct stat status;
     enum rmk_err err = RMK_OK;
-    /* Not blocking, because the name may be a pipe. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int fd = -1;
 
-    if (fd < 0) {
-        err = rmk_fail(why, errno == ENOENT || errno == ENOTDIR ? RMK_ENOTFOUND : RMK_EIO, "%s",
-                       errno == ENOENT ? "there is no such file" : strerror(errno));
-        goto out;
-    }
+    RMK_TRY(rmk_file_open(path, RMK_FILE_REGULAR, &fd, why));
     if (fstat(fd, &status) != 0) {
         err = rmk_fail(why, RMK_EIO, "%s", strerror(errno));
-        goto out;
-    }
-    if (!S_ISREG(status.st_mode)) {
-        err = rmk_fail(why, RMK_EINVAL, "not a regular file");
         goto out;
     }
     if ((uint64_t)status.st_size > bytes_max) {

@@ -1,14 +1,12 @@
 #include "model/spec.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/file.h"
 #include "model/tokenizer.h"
 
 enum {
@@ -26,53 +24,6 @@ enum {
 
 /* -- reading JSON
  * ---------------------------------------------------------------------------------- */
-
-/* The whole of a small regular file. */
-static enum rmk_err read_file(const char *path, char **out_text, size_t *out_size,
-                              struct rmk_why *why)
-{
-    char *text = NULL;
-    struct stat status;
-    size_t size = 0;
-    enum rmk_err err = RMK_OK;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* it may be a pipe */
-
-    if (fd < 0 || fstat(fd, &status) != 0) {
-        err = rmk_fail(why, errno == ENOENT || errno == ENOTDIR ? RMK_ENOTFOUND : RMK_EIO, "%s",
-                       errno == ENOENT ? "there is no such file" : strerror(errno));
-        goto out;
-    }
-    if (!S_ISREG(status.st_mode) || status.st_size > CONFIG_BYTES_MAX) {
-        err =
-            rmk_fail(why, RMK_ECORRUPT, "not a regular file of at most %d bytes", CONFIG_BYTES_MAX);
-        goto out;
-    }
-    text = malloc((size_t)status.st_size + 1);
-    if (text == NULL) {
-        err = rmk_fail(why, RMK_ELIMIT, "no memory for the file");
-        goto out;
-    }
-    while (size < (size_t)status.st_size) {
-        ssize_t got = read(fd, text + size, (size_t)status.st_size - size);
-        if (got < 0) {
-            err = rmk_fail(why, RMK_EIO, "%s", strerror(errno));
-            goto out;
-        }
-        if (got == 0) {
-            break; /* cut meanwhile: what is left is judged as it is */
-        }
-        size += (size_t)got;
-    }
-    *out_text = text;
-    *out_size = size;
-    text = NULL;
-out:
-    free(text);
-    if (fd >= 0) {
-        (void)close(fd);
-    }
-    return err;
-}
 
 static enum rmk_err parse_object(const char *text, size_t size, json_t **out, struct rmk_why *why)
 {
@@ -92,12 +43,12 @@ static enum rmk_err parse_object(const char *text, size_t size, json_t **out, st
 
 static enum rmk_err read_object(const char *path, json_t **out, struct rmk_why *why)
 {
-    char *text = NULL;
+    uint8_t *text = NULL;
     size_t size = 0;
     enum rmk_err err;
 
-    RMK_TRY(read_file(path, &text, &size, why));
-    RMK_TRY(parse_object(text, size, out, why));
+    RMK_TRY(rmk_file_read(path, RMK_FILE_REGULAR, CONFIG_BYTES_MAX, &text, &size, why));
+    RMK_TRY(parse_object((const char *)text, size, out, why));
 out:
     free(text);
     if (err != RMK_OK) {

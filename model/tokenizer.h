@@ -32,6 +32,10 @@ void rmk_ids_deinit(struct rmk_ids *ids);
  */
 enum rmk_err rmk_tokenizer_create(const char *path, struct rmk_tokenizer **out_tokenizer,
                                   struct rmk_why *why);
+/* The same of the checkpoint folder `dir`: tokenizer.json in it, or tokenizer.json.gz if that is
+ * not there. */
+enum rmk_err rmk_tokenizer_create_in(const char *dir, struct rmk_tokenizer **out_tokenizer,
+                                     struct rmk_why *why);
 void rmk_tokenizer_destroy(struct rmk_tokenizer *tokenizer);
 
 /* len(tokenizer) of the official loader: BPE entries plus added tokens. */

@@ -1,14 +1,16 @@
 #include "model/tokenizer_parts.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
+
+#include "common/file.h"
 
 static enum rmk_err no_memory(struct rmk_why *why)
 {
@@ -16,23 +18,6 @@ static enum rmk_err no_memory(struct rmk_why *why)
 }
 
 /* ---- the file ---- */
-
-static enum rmk_err open_regular(const char *path, int *out_fd, struct rmk_why *why)
-{
-    struct stat status;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not make us wait */
-
-    if (fd < 0) {
-        return rmk_fail(why, errno == ENOENT || errno == ENOTDIR ? RMK_ENOTFOUND : RMK_EIO,
-                        "cannot be opened: %s", strerror(errno));
-    }
-    if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
-        (void)close(fd);
-        return rmk_fail(why, RMK_EINVAL, "not a regular file");
-    }
-    *out_fd = fd;
-    return RMK_OK;
-}
 
 /* zlib passes a file that is not compressed through as it is, so there is one way to read both. */
 static enum rmk_err read_file(const char *path, uint8_t **out_data, size_t *out_size,
@@ -45,7 +30,7 @@ static enum rmk_err read_file(const char *path, uint8_t **out_data, size_t *out_
     int fd = -1;
     enum rmk_err err;
 
-    RMK_TRY(open_regular(path, &fd, why));
+    RMK_TRY(rmk_file_open(path, RMK_FILE_REGULAR, &fd, why));
     file = gzdopen(fd, "rb");
     if (file == NULL) {
         (void)close(fd);
@@ -582,4 +567,19 @@ out:
     }
     free(data);
     return err;
+}
+
+enum rmk_err rmk_tokenizer_create_in(const char *dir, struct rmk_tokenizer **out_tokenizer,
+                                     struct rmk_why *why)
+{
+    char plain[PATH_MAX];
+    char packed[PATH_MAX];
+
+    if (snprintf(plain, sizeof(plain), "%s/tokenizer.json", dir) >= (int)sizeof(plain) ||
+        snprintf(packed, sizeof(packed), "%s.gz", plain) >= (int)sizeof(packed)) {
+        return rmk_fail(why, RMK_EINVAL, "%.200s…: the path is too long", dir);
+    }
+    /* If neither is there, the plain one is what is missed. */
+    bool unpacked = access(plain, F_OK) == 0 || access(packed, F_OK) != 0;
+    return rmk_tokenizer_create(unpacked ? plain : packed, out_tokenizer, why);
 }

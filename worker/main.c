@@ -147,6 +147,8 @@ static void fill_shared_flags(struct shared *shared, struct rmk_config_flag flag
 
 /* What both roles do first. The exit status, or below zero to go on; the TLS text lives as long as
  * the process. */
+static const char tls_flags[] = "--tls-cert, --tls-key and --tls-ca";
+
 static int begin(struct rmk_config *config, int argc, char **argv, const struct shared *shared,
                  struct rmk_host_options *host)
 {
@@ -161,8 +163,8 @@ static int begin(struct rmk_config *config, int argc, char **argv, const struct 
     rmk_log_init((enum rmk_log_level)shared->log_level, (enum rmk_log_format)shared->log_format,
                  argv[1]);
     host->rpc.message_bytes_max = RMK_CLUSTER_MESSAGE_BYTES_MAX;
-    if (rmk_secure_load(&files, shared->coordinator, true, shared->insecure, &host->rpc, &why) !=
-        RMK_OK) {
+    if (rmk_secure_load(&files, shared->coordinator, true, shared->insecure, tls_flags, &host->rpc,
+                        &why) != RMK_OK) {
         (void)fprintf(stderr, "remask-worker: %s\n", why.text);
         return RMK_EXIT_USAGE;
     }
@@ -437,8 +439,8 @@ static int vision_main(int argc, char **argv)
     if (shared.tls_cert == NULL && !shared.insecure && !rmk_secure_is_loopback(listen)) {
         (void)fprintf(
             stderr,
-            "remask-worker: --listen %s is beyond this machine; give TLS files, or --insecure\n",
-            listen);
+            "remask-worker: --listen: %s is beyond this machine; give %s, or say --insecure\n",
+            listen, tls_flags);
         status = RMK_EXIT_USAGE;
         goto out;
     }

@@ -3,7 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/process.h"
+#include "common/file.h"
+
+enum { FILE_BYTES_MAX = 1 << 20 };
 
 bool rmk_secure_is_loopback(const char *address)
 {
@@ -21,7 +23,7 @@ bool rmk_secure_is_loopback(const char *address)
 }
 
 static enum rmk_err check(const struct rmk_tls_files *files, const char *address, bool mutual,
-                          bool insecure, struct rmk_why *why)
+                          bool insecure, const char *remedy, struct rmk_why *why)
 {
     const bool any = files->certificate != NULL || files->key != NULL || files->authority != NULL;
 
@@ -33,14 +35,37 @@ static enum rmk_err check(const struct rmk_tls_files *files, const char *address
                         "TLS needs the authority that signs the cluster's certificates");
     }
     if (!any && !insecure && !rmk_secure_is_loopback(address)) {
-        return rmk_fail(why, RMK_EINVAL, "%s is beyond this machine; give TLS files, or --insecure",
-                        address);
+        return rmk_fail(why, RMK_EINVAL, "%s is beyond this machine; give %s, or say --insecure",
+                        address, remedy);
     }
     return RMK_OK;
 }
 
+/* PEM is text: what follows a NUL would silently not count. */
+static enum rmk_err read_text(const char *path, const char **out_text, struct rmk_why *why)
+{
+    uint8_t *data = NULL;
+    size_t size = 0;
+    enum rmk_err err;
+
+    RMK_TRY(rmk_file_read(path, RMK_FILE_ANY, FILE_BYTES_MAX, &data, &size, why));
+    if (memchr(data, '\0', size) != NULL) {
+        err = rmk_fail(why, RMK_ECORRUPT, "holds a NUL byte, so it is not PEM");
+        goto out;
+    }
+    *out_text = (const char *)data;
+    data = NULL;
+out:
+    free(data);
+    if (err != RMK_OK) {
+        rmk_why_context(why, "%.300s", path);
+    }
+    return err;
+}
+
 enum rmk_err rmk_secure_load(const struct rmk_tls_files *files, const char *address, bool mutual,
-                             bool insecure, struct rmk_rpc_options *options, struct rmk_why *why)
+                             bool insecure, const char *remedy, struct rmk_rpc_options *options,
+                             struct rmk_why *why)
 {
     const struct {
         const char *path;
@@ -52,10 +77,10 @@ enum rmk_err rmk_secure_load(const struct rmk_tls_files *files, const char *addr
     };
     enum rmk_err err;
 
-    RMK_TRY(check(files, address, mutual, insecure, why));
+    RMK_TRY(check(files, address, mutual, insecure, remedy, why));
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         if (texts[i].path != NULL) {
-            RMK_TRY(rmk_process_read_text(texts[i].path, texts[i].target, why));
+            RMK_TRY(read_text(texts[i].path, texts[i].target, why));
         }
     }
 out:

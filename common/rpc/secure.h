@@ -19,12 +19,14 @@ struct rmk_tls_files {
 bool rmk_secure_is_loopback(const char *address);
 
 /* Check the files against the address, read them, and put their text into `options`, which then
- * owns it. `mutual`: TLS here means certificates on both ends.
+ * owns it. `mutual`: TLS here means certificates on both ends. `remedy`: the flags that would do,
+ * for the sentence.
  *
- * Errors: RMK_EINVAL (not secure, or half a configuration), RMK_ENOTFOUND, RMK_EIO, RMK_ELIMIT (a
- * file, named). */
+ * Errors: RMK_EINVAL (not secure, or half a configuration), RMK_ENOTFOUND, RMK_EIO, RMK_ELIMIT,
+ * RMK_ECORRUPT (a file, named). */
 enum rmk_err rmk_secure_load(const struct rmk_tls_files *files, const char *address, bool mutual,
-                             bool insecure, struct rmk_rpc_options *options, struct rmk_why *why);
+                             bool insecure, const char *remedy, struct rmk_rpc_options *options,
+                             struct rmk_why *why);
 
 /* Free what rmk_secure_load put there. */
 void rmk_secure_unload(struct rmk_rpc_options *options);

@@ -6,6 +6,7 @@
 #include "common/limits.h"
 #include "common/rpc/pack.h"
 #include "common/rpc/rpc.h"
+#include "coordinator/engine/policy.h"
 #include "remask/cluster/v1/cluster.pb-c.h"
 
 enum { BUCKET_COUNT = 4096 }; /* digests are uniform: their first bytes are the hash */
@@ -13,6 +14,7 @@ enum { BUCKET_COUNT = 4096 }; /* digests are uniform: their first bytes are the 
 struct rmk_images {
     uint64_t bytes_max;
     uint64_t bytes;
+    uint64_t tenant_bytes[RMK_TENANTS];
     uint32_t count;
     struct rmk_blob *buckets[BUCKET_COUNT];
 };
@@ -40,18 +42,40 @@ void rmk_images_destroy(struct rmk_images *images)
     }
 }
 
-enum rmk_err rmk_images_reserve(struct rmk_images *images, uint8_t *data, size_t size,
-                                struct rmk_blob **out_blob, struct rmk_why *why)
+static enum rmk_err check_room(const struct rmk_images *images, uint32_t tenant, size_t size,
+                               struct rmk_why *why)
 {
-    struct rmk_blob *blob;
+    const uint64_t free_bytes = images->bytes_max - images->bytes;
+    const uint64_t held_bytes = images->tenant_bytes[tenant];
 
-    if (size > images->bytes_max - images->bytes) {
-        free(data);
+    if (size > free_bytes) {
         return rmk_fail(
             why, RMK_ELIMIT,
             "the coordinator holds %llu bytes of pictures for other requests and may hold "
             "%llu; try again later",
             (unsigned long long)images->bytes, (unsigned long long)images->bytes_max);
+    }
+    /* Where nobody has a name, nobody can be told apart. And one picture at least has everybody. */
+    if (tenant != 0 && held_bytes > 0 &&
+        (held_bytes + size) / RMK_POLICY_TENANT_SHARE > free_bytes - size) {
+        return rmk_fail(
+            why, RMK_ELIMIT,
+            "the coordinator holds %llu bytes of this tenant's pictures, and what is left "
+            "is for others; try again later",
+            (unsigned long long)held_bytes);
+    }
+    return RMK_OK;
+}
+
+enum rmk_err rmk_images_reserve(struct rmk_images *images, uint32_t tenant, uint8_t *data,
+                                size_t size, struct rmk_blob **out_blob, struct rmk_why *why)
+{
+    struct rmk_blob *blob;
+
+    rmk_assert(tenant < RMK_TENANTS);
+    if (check_room(images, tenant, size, why) != RMK_OK) {
+        free(data);
+        return RMK_ELIMIT;
     }
     blob = calloc(1, sizeof(*blob));
     if (blob == NULL) {
@@ -62,7 +86,9 @@ enum rmk_err rmk_images_reserve(struct rmk_images *images, uint8_t *data, size_t
     blob->references = 1;
     blob->data = data;
     blob->bytes = rmk_bytes_of(data, size);
+    blob->tenant = tenant;
     images->bytes += size;
+    images->tenant_bytes[tenant] += size;
     images->count++;
     *out_blob = blob;
     return RMK_OK;
@@ -121,6 +147,7 @@ void rmk_blob_unref(struct rmk_blob *blob)
         *link = blob->next;
     }
     blob->images->bytes -= blob->bytes.size;
+    blob->images->tenant_bytes[blob->tenant] -= blob->bytes.size;
     blob->images->count--;
     free(blob->data);
     free(blob);

@@ -27,6 +27,7 @@ struct rmk_blob {
     /* the store's */
     struct rmk_images *images;
     struct rmk_blob *next;
+    uint32_t tenant; /* who brought it first */
     uint32_t references;
     bool published;
     uint8_t *data;
@@ -38,9 +39,10 @@ struct rmk_images *rmk_images_create(uint64_t bytes_max);
 void rmk_images_destroy(struct rmk_images *images);
 
 /* Take ownership of malloc'ed `data` (freed in any case, on failure too). One reference, the
- * caller's. RMK_ELIMIT: the store is full; try later. */
-enum rmk_err rmk_images_reserve(struct rmk_images *images, uint8_t *data, size_t size,
-                                struct rmk_blob **out_blob, struct rmk_why *why);
+ * caller's. `tenant`: below RMK_TENANTS; 0: nobody in particular. RMK_ELIMIT: the store is full, or
+ * what is left of it is for other tenants; try later. */
+enum rmk_err rmk_images_reserve(struct rmk_images *images, uint32_t tenant, uint8_t *data,
+                                size_t size, struct rmk_blob **out_blob, struct rmk_why *why);
 
 /* Make a blob with a digest findable. Returns the blob to use from now on, with the caller's
  * reference: an older one of the same digest, if there is one, and then `blob` has been released.

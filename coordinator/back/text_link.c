@@ -707,16 +707,15 @@ void rmk_texts_limits(const struct rmk_texts *texts, struct rmk_text_limits *out
         if (group->machine.present_count == 0) {
             continue;
         }
-        uint32_t kv_rows_max =
-            (uint32_t)rmk_most(out_limits->kv_rows_max, group->limits.kv_rows_max);
-        uint32_t feature_rows_max =
-            (uint32_t)rmk_most(out_limits->feature_rows_max, group->limits.feature_rows_max);
-        if (group->limits.rows_max > out_limits->rows_max) {
-            *out_limits = group->limits;
-        }
-        /* Perhaps another group's than the longest rows. */
-        out_limits->kv_rows_max = kv_rows_max;
-        out_limits->feature_rows_max = feature_rows_max;
+        /* Perhaps of several groups: what none of them can hold for itself is refused here, what
+         * none can hold together by the engine. */
+        out_limits->rows_max = rmk_most(out_limits->rows_max, group->limits.rows_max);
+        out_limits->step_rows_max =
+            rmk_most(out_limits->step_rows_max, group->limits.step_rows_max);
+        out_limits->reads_max = rmk_most(out_limits->reads_max, group->limits.reads_max);
+        out_limits->kv_rows_max = rmk_most(out_limits->kv_rows_max, group->limits.kv_rows_max);
+        out_limits->feature_rows_max =
+            rmk_most(out_limits->feature_rows_max, group->limits.feature_rows_max);
     }
 }
 

@@ -171,6 +171,15 @@ void rmk_queue_init(struct rmk_queue *queue)
     *queue = (struct rmk_queue){.entries = entries};
 }
 
+bool rmk_queue_is_hogged(const struct rmk_queue *queue, uint32_t tenant, uint32_t queued_max)
+{
+    rmk_assert(tenant < RMK_TENANTS);
+    rmk_assert(queue->count < queued_max);
+    /* Where nobody has a name, nobody can be told apart. */
+    return tenant != 0 &&
+           queue->queued[tenant] / RMK_POLICY_TENANT_SHARE >= queued_max - queue->count;
+}
+
 void rmk_queue_push(struct rmk_queue *queue, struct rmk_request *request)
 {
     struct rmk_entry *entry = &queue->entries[queue->count];
@@ -179,6 +188,7 @@ void rmk_queue_push(struct rmk_queue *queue, struct rmk_request *request)
     rmk_assert(tenant < RMK_TENANTS);
     rmk_assert(request->entry == RMK_NOWHERE);
     request->entry = queue->count++;
+    queue->queued[tenant]++;
     *entry = (struct rmk_entry){
         .request = request->id.index,
         .tenant = tenant,
@@ -217,6 +227,7 @@ void rmk_queue_remove(struct rmk_queue *queue, struct rmk_request *requests,
     } else {
         queue->waiting[entry->lane][entry->tenant]--;
     }
+    queue->queued[entry->tenant]--;
     requests[last->request].entry = request->entry;
     *entry = *last;
     queue->count--;

@@ -47,6 +47,7 @@ struct rmk_queue {
     uint64_t charged_last[RMK_LANES]; /* account of the last turn before it was charged: where
                                          newcomers begin */
     uint32_t waiting[RMK_LANES][RMK_TENANTS]; /* entries without a turn */
+    uint32_t queued[RMK_TENANTS];             /* entries */
 };
 
 enum rmk_want {
@@ -71,6 +72,8 @@ enum rmk_err rmk_admit_check(const struct rmk_submit *submit, struct rmk_why *wh
 uint64_t rmk_admit_retry_us(uint64_t service_us, uint32_t queued, uint32_t slots);
 
 void rmk_queue_init(struct rmk_queue *queue);
+/* Does the tenant wait with so many that what is left of the queue is for others (policy.h)? */
+bool rmk_queue_is_hogged(const struct rmk_queue *queue, uint32_t tenant, uint32_t queued_max);
 void rmk_queue_push(struct rmk_queue *queue, struct rmk_request *request);
 /* Takes `requests` because the last entry moves into the hole. */
 void rmk_queue_remove(struct rmk_queue *queue, struct rmk_request *requests,

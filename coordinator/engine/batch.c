@@ -6,6 +6,7 @@
 /* What a worker says of its costs is bounded, so that sums of products stay in range. */
 #define COST_ROW_NS_MAX  ((uint64_t)1 << 32)
 #define COST_RIDE_NS_MAX ((uint64_t)1 << 40)
+#define EXPECTED_US_MAX  ((uint64_t)3600 * 1000000)
 
 /* In nanoseconds, or in positions where the group has measured nothing. */
 static uint64_t cost_of(const struct rmk_group *group, const struct rmk_ride *ride)
@@ -119,20 +120,31 @@ static bool is_pressed(const struct rmk_group *group, const struct rmk_request *
     return alone_us <= request->deadline_us - now_us && shared_us > request->deadline_us - now_us;
 }
 
-/* Its tenant's requests wait until that has had as much work for each of them; the other tenants
- * until each has had as much. */
+/* Batch requests have a fraction of an online one's share. */
+static uint64_t weight_of(bool batch)
+{
+    return batch ? RMK_POLICY_ONLINE_STREAK + 1 : 1;
+}
+
+/* After a row that costs so much, a request waits until its tenant has had as much work for each of
+ * its requests. */
+static uint64_t wait_of(const struct rmk_group *group, const struct rmk_request *request,
+                        uint64_t cost, uint64_t now_us)
+{
+    uint64_t wait =
+        cost * group->shares[request->tenant].held * weight_of(request->lane == RMK_LANE_BATCH);
+
+    return is_pressed(group, request, cost, now_us) ? wait / RMK_POLICY_PRESSED : wait;
+}
+
+/* The other tenants wait until each has had as much. */
 static void charge(struct rmk_group *group, struct rmk_request *request, uint64_t cost,
                    uint64_t now_us)
 {
     struct rmk_share *share = &group->shares[request->tenant];
-    const uint64_t batch = RMK_POLICY_ONLINE_STREAK + 1;
-    uint64_t wait = cost * share->held * (request->lane == RMK_LANE_BATCH ? batch : 1);
 
-    if (is_pressed(group, request, cost, now_us)) {
-        wait /= RMK_POLICY_PRESSED;
-    }
-    request->due_work = share->work + wait;
-    share->last = cost * (share->held == share->held_batch ? batch : 1);
+    request->due_work = share->work + wait_of(group, request, cost, now_us);
+    share->last = cost * weight_of(share->held == share->held_batch);
     share->tag += share->last;
     share->rode = group->sequence + 1;
     group->tag_most = rmk_most(group->tag_most, share->tag);
@@ -207,4 +219,28 @@ uint32_t rmk_batch_pick(struct rmk_group *group, struct rmk_request *requests, u
         settle(group, &field, lead);
     }
     return rider_count;
+}
+
+uint64_t rmk_batch_expect_us(const struct rmk_group *group, struct rmk_request *const *riders,
+                             uint32_t rider_count)
+{
+    uint64_t cost = rmk_least(COST_RIDE_NS_MAX, group->cost_round_ns);
+
+    if (group->cost_full_row_ns == 0) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < rider_count; i++) {
+        const struct rmk_ride ride = rmk_request_ride(riders[i]);
+        cost += cost_of(group, &ride);
+    }
+    return rmk_least(EXPECTED_US_MAX, cost / 1000);
+}
+
+void rmk_batch_charge_ahead(struct rmk_group *group, struct rmk_request *request, uint64_t now_us)
+{
+    const struct rmk_ride ride = rmk_request_ride(request);
+    const uint64_t cost = cost_of(group, &ride);
+
+    request->due_work += wait_of(group, request, cost, now_us);
+    group->shares[request->tenant].work += cost;
 }

@@ -5,6 +5,7 @@ static void check_queue(const struct rmk_engine *engine)
 {
     const struct rmk_queue *queue = &engine->queue;
     uint32_t turned = 0;
+    uint32_t queued = 0;
     uint32_t waiting = 0;
     uint32_t counted = 0;
 
@@ -27,6 +28,10 @@ static void check_queue(const struct rmk_engine *engine)
             counted += queue->waiting[lane][tenant];
         }
     }
+    for (uint32_t tenant = 0; tenant < RMK_TENANTS; tenant++) {
+        queued += queue->queued[tenant];
+    }
+    rmk_assert(queued == queue->count);
     rmk_assert(turned == queue->turned);
     rmk_assert(waiting == counted);
 }

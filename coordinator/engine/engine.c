@@ -163,12 +163,17 @@ static enum rmk_err judge(struct rmk_engine *engine, const struct rmk_submit *su
         return rmk_fail(why, RMK_EUNAVAILABLE,
                         "the server is draining and accepts no new requests");
     }
+    *out_retry_us =
+        rmk_admit_retry_us(engine->service_us, engine->queue.count, engine->fleet.slots_up);
     if (engine->queue.count >= engine->limits.queued_max || engine->free_count == 0) {
-        *out_retry_us =
-            rmk_admit_retry_us(engine->service_us, engine->queue.count, engine->fleet.slots_up);
         return rmk_fail(why, RMK_ELIMIT,
                         "%u requests are open and %u of them wait; no more are accepted now",
                         engine->limits.requests_max - engine->free_count, engine->queue.count);
+    }
+    if (rmk_queue_is_hogged(&engine->queue, submit->tenant, engine->limits.queued_max)) {
+        return rmk_fail(why, RMK_ELIMIT,
+                        "%u requests wait, most of them this tenant's; what is left is for others",
+                        engine->queue.count);
     }
     return RMK_OK;
 }
@@ -234,7 +239,8 @@ static void on_end(struct rmk_engine *engine, struct rmk_request_id id, enum rmk
 {
     struct rmk_request *request = rmk_engine_find(engine, id);
 
-    if (request == NULL) {
+    /* A stop in the text of a request that has begun anew since is a stop in no text. */
+    if (request == NULL || (reason == RMK_FINISH_STOP && request->usage.committed == 0)) {
         RMK_TRACE(engine, "late end " RMK_REQ, RMK_REQ_OF(id));
         return;
     }

@@ -43,7 +43,8 @@ struct rmk_engine_limits {
     uint32_t rows_per_plan_max; /* requests of one round; 1 for now, the interface carries many */
     uint32_t retries_max;       /* losses of a worker that one request survives */
     uint32_t ahead_max;       /* forwards that a group may run of one plan by itself; 0 or 1: one */
-    uint64_t plan_timeout_us; /* a plan not answered by then: DISSOLVE the group */
+    uint64_t plan_timeout_us; /* a plan not answered by then, and a few times what it should take
+                                 by the group's costs: DISSOLVE the group */
     uint64_t
         encode_timeout_us; /* an ENCODE or PREFETCH not answered by then: asked again elsewhere */
 };
@@ -160,10 +161,10 @@ struct rmk_event_step {
     uint64_t sequence; /* of the plan answered; another one: ignored */
     const struct rmk_row_result *rows;
     uint32_t row_count;
-    uint64_t compute_us; /* as the worker measured it */
-    enum rmk_err err;    /* STEP_FAILED */
-    struct rmk_request_id
-        culprit; /* STEP_FAILED: the request to blame; 0/0: unknown, all rows retry */
+    uint64_t compute_us;           /* as the worker measured it */
+    enum rmk_err err;              /* STEP_FAILED */
+    struct rmk_request_id culprit; /* STEP_FAILED: the request to blame; one that did not ride:
+                                      unknown, all rows retry */
     const char *why;
 };
 

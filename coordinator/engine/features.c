@@ -287,7 +287,8 @@ void rmk_features_fetch_due(struct rmk_engine *engine, struct rmk_request *reque
             item->avoid = item->vision;
         }
     }
-    if (rmk_life_charge(engine, request, "features were not pulled in time")) {
+    if (rmk_life_charge(engine, request,
+                        "features were not pulled in time; --encode-timeout-ms gives it more")) {
         rmk_life_requeue(engine, request, true);
         rmk_life_back_off(engine, request);
     }
@@ -427,7 +428,7 @@ void rmk_features_vision_due(struct rmk_engine *engine, uint32_t index)
         }
         struct loss loss = {
             .err = RMK_EUNAVAILABLE,
-            .why = "the vision worker did not encode in time",
+            .why = "the vision worker did not encode in time; --encode-timeout-ms gives it more",
             .asker = ended.request,
         };
         for (uint32_t j = 0; j < asker_count; j++) {

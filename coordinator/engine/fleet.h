@@ -62,6 +62,7 @@ struct rmk_group {
     uint64_t tag_most;    /* of all tenants */
     uint64_t sequence;    /* of the last plan of this epoch */
     bool in_flight;       /* that plan is not answered */
+    uint64_t given_us;    /* for its answer */
     uint64_t deadline_us; /* of its answer */
     uint32_t row_count;
     struct rmk_plan_row *rows; /* [rows_per_plan_max] of the last plan */

@@ -31,6 +31,17 @@ enum {
  * enough for those who wait, long enough to be worth a round trip. */
 #define RMK_POLICY_ROUND_NS 100000000u
 
+/* A plan may take so many times what it should, besides what every plan is given: costs are fitted
+ * at the group's start on a few rows, without the head, and attention grows faster than they say. A
+ * model that is slow for its machine is slow, and no reason to dissolve its group again and again.
+ */
+#define RMK_POLICY_PATIENCE 4u
+
+/* Of what has an end (places in the queue, bytes of pictures, requests at the door) a tenant may
+ * hold so many times what is still free: alone seven eighths, and there is always room for somebody
+ * else. */
+#define RMK_POLICY_TENANT_SHARE 7u
+
 /* How long a group may be busy with what it runs ahead (leave.h): about as long as nobody minds
  * that a cancel, a newcomer or the next piece of text waits. */
 #define RMK_POLICY_AHEAD_US 50000u

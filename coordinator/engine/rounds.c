@@ -41,13 +41,32 @@ static bool measure_room(const struct rmk_engine *engine, struct rmk_room *room)
     return any;
 }
 
+/* Does its holder not ride only because its client does not read? */
+static bool is_paused_in(const struct rmk_engine *engine, const struct rmk_group *group,
+                         uint32_t slot)
+{
+    struct rmk_request_id holder = group->slots[slot].holder;
+    const struct rmk_request *resident = &engine->requests[holder.index];
+
+    return holder.generation != 0 && resident->stage == RMK_STAGE_READY && resident->slow;
+}
+
+static uint32_t count_paused(const struct rmk_engine *engine, const struct rmk_group *group)
+{
+    uint32_t count = 0;
+
+    for (uint32_t slot = 0; engine->paused > 0 && slot < group->slot_count; slot++) {
+        count += is_paused_in(engine, group, slot);
+    }
+    return count;
+}
+
 /* A resident of `group` whose client does not read, or NULL. */
 static struct rmk_request *find_paused(struct rmk_engine *engine, const struct rmk_group *group)
 {
     for (uint32_t slot = 0; slot < group->slot_count; slot++) {
-        struct rmk_request *request = rmk_engine_find(engine, group->slots[slot].holder);
-        if (request != NULL && request->stage == RMK_STAGE_READY && request->slow) {
-            return request;
+        if (is_paused_in(engine, group, slot)) {
+            return &engine->requests[group->slots[slot].holder.index];
         }
     }
     return NULL;
@@ -62,9 +81,8 @@ static bool paused_make_room(const struct rmk_engine *engine, const struct rmk_g
     uint32_t feature_rows = 0;
 
     for (uint32_t slot = 0; slot < group->slot_count; slot++) {
-        struct rmk_request_id holder = group->slots[slot].holder;
-        const struct rmk_request *resident = &engine->requests[holder.index];
-        if (holder.generation != 0 && resident->stage == RMK_STAGE_READY && resident->slow) {
+        const struct rmk_request *resident = &engine->requests[group->slots[slot].holder.index];
+        if (is_paused_in(engine, group, slot)) {
             paused++;
             kv_rows += resident->kv_rows;
             feature_rows += resident->feature_rows;
@@ -225,10 +243,13 @@ static void run_plan(struct rmk_engine *engine, uint32_t index)
     }
     /* Somebody in the queue may be a moment away from a slot here. */
     uint32_t most = engine->queue.count == 0 ? engine->limits.ahead_max : 1;
-    uint32_t ahead = rmk_leave_forwards(group, riders, rider_count, most);
+    uint32_t ahead = rmk_leave_forwards(group, riders, rider_count, count_paused(engine, group),
+                                        most, engine->now_us);
     struct rmk_action *action = rmk_engine_act(engine, RMK_ACTION_RUN_STEP);
     action->plan = rmk_ledger_plan(group, index, riders, rider_count, ahead);
-    group->deadline_us = engine->now_us + engine->limits.plan_timeout_us;
+    group->given_us = engine->limits.plan_timeout_us +
+                      RMK_POLICY_PATIENCE * rmk_batch_expect_us(group, riders, rider_count);
+    group->deadline_us = engine->now_us + group->given_us;
     arm_group(engine, index);
     engine->totals.rounds++;
     engine->totals.rows += rider_count;
@@ -428,6 +449,7 @@ static void fail_poisoned(struct rmk_engine *engine, struct rmk_request *request
 static void take_guesses(struct rmk_engine *engine, struct rmk_request *request, uint32_t leave,
                          const struct rmk_row_result *result)
 {
+    struct rmk_group *group = &engine->fleet.groups[request->group];
     struct rmk_canvas *canvas = &request->canvas;
     struct additions additions = {.commits = engine->commits + engine->commit_count};
     uint32_t log_begin = canvas->log_count;
@@ -441,6 +463,7 @@ static void take_guesses(struct rmk_engine *engine, struct rmk_request *request,
                has_committed(canvas, log_begin, forward) &&
                is_answer(canvas, canvas->read_count, forward->guesses, forward->guess_count);
         if (fits) {
+            rmk_batch_charge_ahead(group, request, engine->now_us);
             log_begin = canvas->log_count;
             request->log_seen = canvas->log_count; /* it has run this one on them */
             commit(engine, request, forward->guesses, forward->guess_count, &additions);
@@ -501,10 +524,20 @@ void rmk_rounds_step_done(struct rmk_engine *engine, const struct rmk_event_step
     }
 }
 
+/* Is somebody who rode the plan named? A worker may name anybody; then nobody is. */
+static bool names_rider(const struct rmk_group *group, struct rmk_request_id culprit)
+{
+    bool found = false;
+
+    for (uint32_t i = 0; i < group->row_count; i++) {
+        found |= rmk_fleet_same_request(group->rows[i].request, culprit);
+    }
+    return found;
+}
+
 void rmk_rounds_step_failed(struct rmk_engine *engine, const struct rmk_event_step *event)
 {
     struct rmk_group *group = take_answer(engine, event, "step-failed");
-    bool named = event->culprit.generation != 0;
 
     if (group == NULL) {
         return;
@@ -512,6 +545,7 @@ void rmk_rounds_step_failed(struct rmk_engine *engine, const struct rmk_event_st
     RMK_TRACE(engine, "step-failed group=%u sequence=%llu err=%s culprit=%u.%u", event->group,
               (unsigned long long)event->sequence, rmk_err_name(event->err),
               RMK_REQ_OF(event->culprit));
+    const bool named = names_rider(group, event->culprit);
     for (uint32_t i = 0; i < group->row_count; i++) {
         struct rmk_request *request = rmk_engine_find(engine, group->rows[i].request);
         if (request == NULL) {
@@ -616,7 +650,10 @@ void rmk_rounds_group_due(struct rmk_engine *engine, uint32_t index)
     RMK_TRACE(engine, "dissolve group=%u epoch=%llu sequence=%llu", index,
               (unsigned long long)group->epoch, (unsigned long long)group->sequence);
     /* For us the epoch ends here; GROUP_DOWN will be late. */
-    (void)rmk_fail(&why, RMK_EUNAVAILABLE, "the text group did not answer a plan within %llu ms",
-                   (unsigned long long)(engine->limits.plan_timeout_us / 1000));
+    (void)rmk_fail(
+        &why, RMK_EUNAVAILABLE,
+        "the text group did not answer a plan within %llu ms; --plan-timeout-ms gives it "
+        "more",
+        (unsigned long long)(group->given_us / 1000));
     lose_group(engine, index, why.text);
 }

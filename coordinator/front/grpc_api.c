@@ -288,7 +288,8 @@ static void on_generate_message(struct rmk_rpc_call *call, struct rmk_bytes byte
     request = (Remask__V1__GenerateRequest *)message;
     generate->return_ids = request->return_ids;
     generate->listener.wants_canvas = request->stream_canvas && !generate->once;
-    RMK_TRY(rmk_grpc_ask(generate->api->images, request, &ask, &why));
+    RMK_TRY(rmk_grpc_ask(generate->api->images, rmk_requests_tenant(&generate->listener), request,
+                         bytes.size, &ask, &why));
     ask->lane = lane;
     ask->watched = generate->listener.wants_canvas;
     generate->listening = true;

@@ -15,6 +15,7 @@ struct counts {
     size_t parts;
     size_t media;
     size_t frames;
+    size_t picture_bytes;
 };
 
 static enum rmk_err count_media(struct counts *counts, const Remask__V1__Media *media,
@@ -32,12 +33,16 @@ static enum rmk_err count_media(struct counts *counts, const Remask__V1__Media *
                             media->video->n_frames, RMK_FRAMES_MAX);
         }
         counts->frames += media->video->n_frames;
+        for (size_t i = 0; i < media->video->n_frames; i++) {
+            counts->picture_bytes += media->video->frames[i].len;
+        }
         return RMK_OK;
     }
     if (media->kind_case != REMASK__V1__MEDIA__KIND_IMAGE) {
         return rmk_fail(why, RMK_EINVAL, "%s: is neither an image nor a video", field);
     }
     counts->frames++;
+    counts->picture_bytes += media->image.len;
     return RMK_OK;
 }
 
@@ -83,6 +88,7 @@ out:
 /* Where the next of each goes. */
 struct cursor {
     struct rmk_images *images;
+    uint32_t tenant;
     struct rmk_ask_part *part;
     struct rmk_ask_media *media;
     struct rmk_blob **frame;
@@ -97,7 +103,7 @@ static enum rmk_err take_bytes(struct cursor *cursor, ProtobufCBinaryData *bytes
 
     bytes->data = NULL;
     bytes->len = 0;
-    return rmk_images_reserve(cursor->images, data, size, cursor->frame++, why);
+    return rmk_images_reserve(cursor->images, cursor->tenant, data, size, cursor->frame++, why);
 }
 
 static enum rmk_err take_media(struct cursor *cursor, Remask__V1__Media *from, struct rmk_why *why)
@@ -198,7 +204,21 @@ static enum rmk_err take_sampling(struct rmk_ask *ask, const Remask__V1__Samplin
     return RMK_OK;
 }
 
-enum rmk_err rmk_grpc_ask(struct rmk_images *images, Remask__V1__GenerateRequest *request,
+/* Strings of any field, and fields that nobody knows. Of a field that is there twice the last one
+ * counts, and the pictures of the others are only in `wire_bytes`. */
+static enum rmk_err check_rest(size_t wire_bytes, const struct counts *counts, struct rmk_why *why)
+{
+    if (wire_bytes > counts->picture_bytes &&
+        wire_bytes - counts->picture_bytes > RMK_ASK_BYTES_MAX) {
+        return rmk_fail(why, RMK_EINVAL,
+                        "message: %zu bytes besides its pictures, at most %u are allowed",
+                        wire_bytes - counts->picture_bytes, RMK_ASK_BYTES_MAX);
+    }
+    return RMK_OK;
+}
+
+enum rmk_err rmk_grpc_ask(struct rmk_images *images, uint32_t tenant,
+                          Remask__V1__GenerateRequest *request, size_t wire_bytes,
                           struct rmk_ask **out_ask, struct rmk_why *why)
 {
     struct rmk_ask *ask = NULL;
@@ -207,6 +227,7 @@ enum rmk_err rmk_grpc_ask(struct rmk_images *images, Remask__V1__GenerateRequest
     enum rmk_err err;
 
     RMK_TRY(count(request, &counts, why));
+    RMK_TRY(check_rest(wire_bytes, &counts, why));
     ask = rmk_ask_create((uint32_t)request->n_messages, (uint32_t)counts.parts,
                          (uint32_t)counts.media, (uint32_t)counts.frames);
     if (ask == NULL) {
@@ -215,6 +236,7 @@ enum rmk_err rmk_grpc_ask(struct rmk_images *images, Remask__V1__GenerateRequest
     }
     cursor = (struct cursor){
         .images = images,
+        .tenant = tenant,
         .part = ask->parts_all,
         .media = ask->media_all,
         .frame = ask->frames_all,

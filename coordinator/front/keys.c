@@ -1,7 +1,6 @@
 #include "coordinator/front/keys.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/digest.h"
+#include "common/file.h"
 
 enum { FILE_BYTES_MAX = 1 << 20 };
 
@@ -209,9 +209,6 @@ static enum rmk_err check_mode(int fd, struct rmk_why *why)
     if (fstat(fd, &status) != 0) {
         return rmk_fail(why, RMK_EIO, "%s", strerror(errno));
     }
-    if (!S_ISREG(status.st_mode)) {
-        return rmk_fail(why, RMK_EINVAL, "is not an ordinary file");
-    }
     if ((status.st_mode & (S_IROTH | S_IWOTH)) != 0) {
         return rmk_fail(why, RMK_EINVAL,
                         "everybody on this machine may read or change it (mode %03o); chmod 600",
@@ -220,50 +217,20 @@ static enum rmk_err check_mode(int fd, struct rmk_why *why)
     return RMK_OK;
 }
 
-static enum rmk_err read_all(int fd, uint8_t *out, size_t capacity, size_t *out_size,
-                             struct rmk_why *why)
-{
-    size_t size = 0;
-
-    while (size < capacity) {
-        ssize_t got = read(fd, out + size, capacity - size);
-        if (got < 0 && errno == EINTR) {
-            continue;
-        }
-        if (got < 0) {
-            return rmk_fail(why, RMK_EIO, "%s", strerror(errno));
-        }
-        if (got == 0) {
-            *out_size = size;
-            return RMK_OK;
-        }
-        size += (size_t)got;
-    }
-    return rmk_fail(why, RMK_ELIMIT, "is larger than %d bytes", FILE_BYTES_MAX);
-}
-
 enum rmk_err rmk_keys_load(struct rmk_keys *keys, struct rmk_why *why)
 {
     uint8_t *text = NULL;
     size_t size = 0;
+    int fd = -1;
     enum rmk_err err;
-    int fd = open(keys->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
-    if (fd < 0) {
-        err = rmk_fail(why, errno == ENOENT ? RMK_ENOTFOUND : RMK_EIO, "%s", strerror(errno));
-        goto out;
-    }
+    RMK_TRY(rmk_file_open(keys->path, RMK_FILE_REGULAR, &fd, why));
     RMK_TRY(check_mode(fd, why));
-    text = malloc(FILE_BYTES_MAX + 1);
-    if (text == NULL) {
-        err = rmk_fail(why, RMK_ELIMIT, "no memory for it");
-        goto out;
-    }
-    RMK_TRY(read_all(fd, text, FILE_BYTES_MAX + 1, &size, why));
+    RMK_TRY(rmk_file_read_open(fd, FILE_BYTES_MAX, &text, &size, why));
     RMK_TRY(rmk_keys_parse(keys, rmk_bytes_of(text, size), why));
 out:
     if (text != NULL) {
-        explicit_bzero(text, FILE_BYTES_MAX + 1);
+        explicit_bzero(text, size);
         free(text);
     }
     if (fd >= 0) {

@@ -210,7 +210,7 @@ static struct rmk_ask *make_ask(struct bench *bench)
 
         rmk_assert(data != NULL);
         memcpy(data, bench->picture, bench->options->picture_bytes);
-        if (rmk_images_reserve(bench->images, data, bench->options->picture_bytes,
+        if (rmk_images_reserve(bench->images, 0, data, bench->options->picture_bytes,
                                &ask->frames_all[0], &why) != RMK_OK) {
             (void)fprintf(stderr, "bench-coordinator: %s\n", why.text);
             exit(1);

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "common/limits.h"
 #include "tests/coordinator/world.h"
 
 static struct world world;
@@ -258,6 +259,23 @@ static void bad_requests_are_refused_in_words(void **state)
     expect_status(&client, RMK_STATUS_INVALID_ARGUMENT, "messages: there are none");
 }
 
+/* Whatever field it stands in: it would lie in memory until a thread has looked at the request. */
+static void what_is_no_picture_is_bounded_before_it_is_kept(void **state)
+{
+    static char role[RMK_ASK_BYTES_MAX + 1];
+    struct client client;
+    struct ask ask;
+
+    (void)state;
+    start();
+    memset(role, 'r', sizeof(role) - 1);
+    ask_init(&ask, "Hello", 64);
+    ask.message.role = role;
+    client_ask(&client, &world, &ask, 0);
+    client_wait(&client);
+    expect_status(&client, RMK_STATUS_INVALID_ARGUMENT, "bytes besides its pictures");
+}
+
 static void a_request_larger_than_every_group_is_refused_with_numbers(void **state)
 {
     struct client client;
@@ -276,6 +294,32 @@ static void a_request_larger_than_every_group_is_refused_with_numbers(void **sta
 }
 
 /* The fake worker, like one without memory for it, keeps no keys and values. */
+/* The group with the longest rows need not be the one with room for the request. */
+static void a_request_goes_to_the_one_group_that_can_run_it(void **state)
+{
+    struct client client;
+    struct ask ask;
+
+    (void)state;
+    world_start(&world);
+    for (uint32_t i = 0; i < 2; i++) {
+        fake_text(&ranks[i], &world, 0, 1);
+        ranks[i].group = i == 0 ? "long" : "wide";
+        ranks[i].rows_max = i == 0 ? 4096 : 500;
+        ranks[i].reads_max = i == 0 ? 16 : 1024;
+        fake_attach(&ranks[i]);
+    }
+    world_wait(&world, is_ready, &world, "a group to be warm");
+    while (ranks[0].form_count == 0 || ranks[1].form_count == 0) {
+        world_run(&world, 10);
+    }
+    ask_init(&ask, "Write letters.", 64);
+    client_ask(&client, &world, &ask, 0);
+    client_wait(&client);
+    expect_answer(&client, 64);
+    client_deinit(&client);
+}
+
 static void a_cache_that_no_group_has_room_for_is_a_failed_precondition(void **state)
 {
     struct client client;
@@ -486,6 +530,19 @@ static void a_drain_that_takes_too_long_ends_requests_with_unavailable(void **st
     expect_status(&open, RMK_STATUS_UNAVAILABLE, "shutting down");
 }
 
+/* Nobody waits for it, and whoever holds it may be gone already. */
+static void a_warm_up_does_not_hold_up_a_drain(void **state)
+{
+    (void)state;
+    world_start(&world);
+    fake_text(&ranks[0], &world, 0, 1);
+    ranks[0].on_plan = FAKE_HOLD;
+    fake_attach(&ranks[0]);
+    while (ranks[0].plan_count == 0) {
+        world_run(&world, 10);
+    }
+} /* the teardown drains, and does not wait as long as a drain may take */
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -498,7 +555,9 @@ int main(void)
         TEST(a_client_that_never_reads_is_cut_off),
         TEST(a_stop_in_the_text_cuts_before_it_and_spares_rounds),
         TEST(bad_requests_are_refused_in_words),
+        TEST(what_is_no_picture_is_bounded_before_it_is_kept),
         TEST(a_request_larger_than_every_group_is_refused_with_numbers),
+        TEST(a_request_goes_to_the_one_group_that_can_run_it),
         TEST(a_cache_that_no_group_has_room_for_is_a_failed_precondition),
         TEST(the_same_request_id_joins_and_later_recalls_and_other_contents_are_refused),
         TEST(a_request_goes_on_until_its_last_client_leaves),
@@ -506,6 +565,7 @@ int main(void)
         TEST(a_full_queue_refuses_with_resource_exhausted),
         TEST(status_tells_what_is_attached),
         TEST(draining_finishes_what_is_open_and_refuses_what_is_new),
+        TEST(a_warm_up_does_not_hold_up_a_drain),
         TEST(a_drain_that_takes_too_long_ends_requests_with_unavailable),
     };
 

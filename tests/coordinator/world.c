@@ -155,6 +155,7 @@ void fake_text(struct fake *fake, struct world *world, uint32_t rank, uint32_t s
         .size = size,
         .protocol = 1,
         .rows_max = 4096,
+        .reads_max = 1024,
         .plans_left = UINT32_MAX,
     };
 }
@@ -165,9 +166,38 @@ void fake_vision(struct fake *fake, struct world *world, const char *name)
         .world = world, .vision = true, .name = name, .protocol = 1, .plans_left = UINT32_MAX};
 }
 
+static uint64_t chance(struct fake *fake, uint64_t bound)
+{
+    fake->garble = fake->garble * 6364136223846793005u + 1442695040888963407u;
+    return (fake->garble >> 33) % bound;
+}
+
+/* Few changes, so that most of it still is what it was; at times it ends early. */
+static void send_garbled(struct fake *fake, const Remask__Cluster__V1__WorkerMessage *message)
+{
+    size_t size = 0;
+    uint8_t *bytes = rmk_pack(&message->base, &size);
+
+    assert_non_null(bytes);
+    for (uint64_t left = size == 0 ? 0 : 1 + chance(fake, 3); left > 0; left--) {
+        bytes[chance(fake, size)] ^= (uint8_t)(1 << chance(fake, 8));
+    }
+    if (chance(fake, 8) == 0) {
+        size = size / 2;
+    }
+    fake->garbled_count++;
+    fake_send_bytes(fake, rmk_bytes_of(bytes, size));
+    free(bytes);
+}
+
 void fake_send(struct fake *fake, const Remask__Cluster__V1__WorkerMessage *message)
 {
-    if (!fake->ended) {
+    if (fake->ended) {
+        return;
+    }
+    if (fake->garble != 0 && chance(fake, 4) == 0) {
+        send_garbled(fake, message);
+    } else {
         (void)rmk_pack_send(fake->call, &message->base);
     }
 }
@@ -207,7 +237,7 @@ static void send_hello(struct fake *fake)
         hello.slot_count = 4;
         hello.rows_max = fake->rows_max;
         hello.step_rows_max = fake->rows_max;
-        hello.reads_max = 1024;
+        hello.reads_max = fake->reads_max;
     }
     message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_HELLO;
     message.hello = &hello;
@@ -361,7 +391,9 @@ static void fake_prefetch(struct fake *fake, const Remask__Cluster__V1__Prefetch
     Remask__Cluster__V1__FeaturesFailed failed = REMASK__CLUSTER__V1__FEATURES_FAILED__INIT;
 
     fake->prefetch_count++;
-    assert_string_equal(prefetch->address, "127.0.0.1:1");
+    if (fake->garble == 0) { /* else the Hello may have been garbled */
+        assert_string_equal(prefetch->address, "127.0.0.1:1");
+    }
     if (fake->refuse_features) {
         fake->refuse_features = false;
         failed.epoch = prefetch->epoch;

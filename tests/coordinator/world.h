@@ -74,11 +74,14 @@ struct fake {
     uint32_t size;
     uint32_t protocol;
     uint32_t rows_max;
+    uint32_t reads_max;
     bool wrong_digest;
     /* what it does */
     enum fake_plan on_plan;
     enum fake_encode on_encode;
-    bool silent;          /* hears and says nothing */
+    bool silent;     /* hears and says nothing */
+    uint64_t garble; /* not 0: every fourth message has some other bytes, by this state */
+    uint32_t garbled_count;
     bool refuse_features; /* a pull ends NOT_FOUND, once */
     uint32_t plans_left;  /* after so many answers it holds; UINT32_MAX: for ever */
     /* what it has seen */

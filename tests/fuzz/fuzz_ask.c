@@ -62,7 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     load();
     RMK_TRY(rmk_unpack(&remask__v1__generate_request__descriptor, rmk_bytes_of(data, size),
                        &message, &why));
-    RMK_TRY(rmk_grpc_ask(images, (Remask__V1__GenerateRequest *)message, &ask, &why));
+    RMK_TRY(rmk_grpc_ask(images, 0, (Remask__V1__GenerateRequest *)message, size, &ask, &why));
     RMK_TRY(rmk_intake_create(&model->served, ask, &intake, &why));
     rmk_intake_adopt(intake);
     check(intake);

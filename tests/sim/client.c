@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "coordinator/engine/policy.h"
 #include "tests/sim/sim.h"
 
 static struct sim_ask *find_tag(struct sim *sim, uint64_t tag)
@@ -76,7 +77,8 @@ void sim_client_tell(struct sim *sim, struct sim_ask *ask, enum rmk_event_kind k
         return;
     }
     ask->cancelled |= kind == RMK_EVENT_CANCEL;
-    ask->text_stopped |= kind == RMK_EVENT_TEXT_STOP;
+    /* One that comes when the text in which it was found is no more is no stop. */
+    ask->text_stopped |= kind == RMK_EVENT_TEXT_STOP && ask->has_text;
     ask->slow = kind == RMK_EVENT_CLIENT_SLOW || (ask->slow && kind != RMK_EVENT_CLIENT_READY);
     sim_deliver(sim, &(struct rmk_event){.kind = kind, .request = ask->id});
 }
@@ -119,6 +121,7 @@ static void on_emit(struct sim *sim, const struct rmk_action *action)
     ask->leading = 0;
     if (restarted) {
         ask->settled = 0;
+        ask->has_text = false;
     }
     if (settled < ask->settled ||
         memcmp(action->emit.canvas, ask->settled_ids, ask->settled * sizeof(int32_t)) != 0) {
@@ -135,6 +138,7 @@ static void on_emit(struct sim *sim, const struct rmk_action *action)
             action->emit.canvas[commit->position] != commit->token) {
             wrong(sim, ask, "a commit is not on the canvas");
         }
+        ask->has_text |= commit->token != SIM_MASK;
     }
     for (ask->leading = 0;
          ask->leading < ask->gen_length && action->emit.canvas[ask->leading] != SIM_MASK;
@@ -307,8 +311,11 @@ static void on_refused(struct sim *sim, struct sim_ask *ask, const struct rmk_ac
 {
     const struct rmk_engine_counts counts = sim->before; /* a pause may end in the same step */
     uint64_t retry_us = action->finish.retry_after_us;
-    bool full = counts.open == sim->limits.requests_max ||
-                counts.queued + counts.encoding >= sim->limits.queued_max;
+    const uint32_t waiting = counts.queued + counts.encoding;
+    /* Or so full that one tenant is kept from having it all. */
+    bool full =
+        counts.open == sim->limits.requests_max || waiting >= sim->limits.queued_max ||
+        (ask->tenant != 0 && waiting / RMK_POLICY_TENANT_SHARE >= sim->limits.queued_max - waiting);
     bool excused = (action->finish.err == RMK_ELIMIT && full && retry_us > 0) ||
                    (action->finish.err == RMK_EUNAVAILABLE && sim->draining) ||
                    (action->finish.err == RMK_EINVAL && is_too_long(sim, ask));

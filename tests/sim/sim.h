@@ -131,6 +131,7 @@ struct sim_ask {
     bool accepted;
     bool ended;
     bool cancelled; /* the engine has been told */
+    bool has_text;  /* something of it was committed, since it began anew if it did */
     bool text_stopped;
     bool slow;
     bool condemned;   /* a worker has blamed it for a final error */

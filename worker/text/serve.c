@@ -510,12 +510,10 @@ static enum rmk_err load_model(struct serve *serve, struct rmk_why *why)
     const struct rmk_text_serve_options *options = &serve->options;
     struct rmk_tokenizer *tokenizer = NULL;
     struct rmk_checkpoint *checkpoint = NULL;
-    char path[1280];
     enum rmk_err err;
 
     RMK_TRY(rmk_host_load(&serve->host, &checkpoint, why));
-    (void)snprintf(path, sizeof(path), "%s/tokenizer.json", options->host.model_dir);
-    RMK_TRY(rmk_tokenizer_create(path, &tokenizer, why));
+    RMK_TRY(rmk_tokenizer_create_in(options->host.model_dir, &tokenizer, why));
     RMK_TRY(rmk_spec_bind_tokenizer(&serve->host.spec, tokenizer, why));
     uint32_t rows_max = options->rows_max;
     if (rows_max == 0) {

@@ -211,8 +211,8 @@ static void file_mistakes_name_the_file_and_the_line(void **state)
         assert_refused(&f, parse(&f, "--config", path), sentence);
         assert_int_equal(unlink(path), 0);
     }
-    assert_int_equal(parse(&f, "--config=/nonexistent/x"), RMK_EIO);
-    assert_string_equal(f.why.text, "--config /nonexistent/x: No such file or directory");
+    assert_int_equal(parse(&f, "--config=/nonexistent/x"), RMK_ENOTFOUND);
+    assert_string_equal(f.why.text, "--config /nonexistent/x: there is no such file");
     rmk_config_deinit(&f.config);
 }
 

@@ -4,7 +4,6 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <cmocka.h>
 
@@ -52,19 +51,6 @@ static void a_file_that_shrinks_under_its_mapping_ends_the_process_with_a_status
     assert_int_equal(WEXITSTATUS(status), RMK_EXIT_CONFIG);
 }
 
-static void a_text_file_is_read_whole_and_a_missing_one_is_named(void **state)
-{
-    struct rmk_why why = {0};
-    const char *text = NULL;
-
-    (void)state;
-    assert_int_equal(rmk_process_read_text("LICENSE", &text, &why), RMK_OK);
-    assert_non_null(strstr(text, "Apache License"));
-    free((void *)text);
-    assert_int_equal(rmk_process_read_text("no/such/file", &text, &why), RMK_ENOTFOUND);
-    assert_non_null(strstr(why.text, "no/such/file"));
-}
-
 static void there_is_at_least_one_core(void **state)
 {
     (void)state;
@@ -75,7 +61,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_that_shrinks_under_its_mapping_ends_the_process_with_a_status),
-        cmocka_unit_test(a_text_file_is_read_whole_and_a_missing_one_is_named),
         cmocka_unit_test(there_is_at_least_one_core),
     };
 

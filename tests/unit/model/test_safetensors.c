@@ -412,7 +412,7 @@ static void a_pipe_or_a_directory_is_no_checkpoint(void **state)
     refuses_dir(RMK_EINVAL, "not a regular file");
     assert_int_equal(unlink(path), 0);
     assert_int_equal(mkdir(path, 0700), 0);
-    refuses_dir(RMK_EINVAL, "not a regular file");
+    refuses_dir(RMK_EINVAL, "is a folder, not a file");
 }
 
 static void the_digest_sees_names_shapes_and_sizes(void **state)

@@ -1,5 +1,7 @@
 #include "tests/unit/model/text_golden.h"
 
+#include <zlib.h>
+
 #include "common/utf8.h"
 #include "model/known_answers.h"
 #include "model/tokenizer_parts.h"
@@ -489,6 +491,34 @@ static void text_that_is_not_json_is_refused_in_one_sentence(void **state)
     free(nested);
 }
 
+/* Everybody who opens a checkpoint: the coordinator, each worker, remask check. */
+static void a_checkpoint_may_have_its_tokenizer_packed(void **state)
+{
+    struct rmk_tokenizer *tokenizer = NULL;
+    struct rmk_why why = {0};
+    char dir[] = "/tmp/rmk-tokenizer-XXXXXX";
+    char path[64];
+    char piece[4096];
+    size_t got;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(rmk_tokenizer_create_in(dir, &tokenizer, &why), RMK_ENOTFOUND);
+    assert_non_null(strstr(why.text, "/tokenizer.json: there is no such file"));
+    (void)snprintf(path, sizeof(path), "%s/tokenizer.json.gz", dir);
+    FILE *source = fopen("tests/data/models/tiny-tokenizer/tokenizer.json", "rb");
+    gzFile target = gzopen(path, "wb");
+    while ((got = fread(piece, 1, sizeof(piece), source)) > 0) {
+        assert_int_equal(gzwrite(target, piece, (unsigned)got), (int)got);
+    }
+    assert_int_equal(gzclose(target), Z_OK);
+    assert_int_equal(fclose(source), 0);
+    assert_int_equal(rmk_tokenizer_create_in(dir, &tokenizer, &why), RMK_OK);
+    rmk_tokenizer_destroy(tokenizer);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(dir), 0);
+}
+
 static void a_missing_truncated_or_odd_file_is_named(void **state)
 {
     char path[] = "/tmp/rmk-tokenizer-XXXXXX.gz";
@@ -507,9 +537,9 @@ static void a_missing_truncated_or_odd_file_is_named(void **state)
     assert_non_null(strstr(why.text, ": cannot be decompressed: "));
     assert_int_equal(unlink(path), 0);
     assert_int_equal(rmk_tokenizer_create(path, &tokenizer, &why), RMK_ENOTFOUND);
-    assert_non_null(strstr(why.text, ": cannot be opened: No such file or directory"));
+    assert_non_null(strstr(why.text, ": there is no such file"));
     assert_int_equal(rmk_tokenizer_create("tests", &tokenizer, &why), RMK_EINVAL);
-    assert_string_equal(why.text, "tests: not a regular file");
+    assert_string_equal(why.text, "tests: is a folder, not a file");
     assert_null(tokenizer);
 }
 
@@ -574,6 +604,7 @@ int main(void)
         cmocka_unit_test(a_megabyte_of_one_thing_is_encoded_in_linear_time),
         cmocka_unit_test(a_bad_file_is_refused_in_one_sentence),
         cmocka_unit_test(text_that_is_not_json_is_refused_in_one_sentence),
+        cmocka_unit_test(a_checkpoint_may_have_its_tokenizer_packed),
         cmocka_unit_test(a_missing_truncated_or_odd_file_is_named),
         cmocka_unit_test(files_may_differ_in_ways_that_are_understood),
     };

@@ -18,7 +18,7 @@ static struct rmk_blob *put(struct rmk_images *images, const char *text)
 
     assert_non_null(data);
     memcpy(data, text, size);
-    assert_int_equal(rmk_images_reserve(images, data, size, &blob, NULL), RMK_OK);
+    assert_int_equal(rmk_images_reserve(images, 0, data, size, &blob, NULL), RMK_OK);
     assert_int_equal(rmk_digest_of(blob->bytes, blob->digest, NULL), RMK_OK);
     return blob;
 }
@@ -67,12 +67,12 @@ static void a_full_store_refuses_with_numbers_and_takes_again_when_there_is_room
     struct rmk_why why = {0};
 
     (void)state;
-    assert_int_equal(rmk_images_reserve(images, malloc(3), 3, &second, &why), RMK_ELIMIT);
+    assert_int_equal(rmk_images_reserve(images, 0, malloc(3), 3, &second, &why), RMK_ELIMIT);
     assert_null(second);
     assert_non_null(strstr(why.text, "8 bytes"));
     assert_non_null(strstr(why.text, "10"));
     rmk_blob_unref(first);
-    assert_int_equal(rmk_images_reserve(images, malloc(3), 3, &second, &why), RMK_OK);
+    assert_int_equal(rmk_images_reserve(images, 0, malloc(3), 3, &second, &why), RMK_OK);
     rmk_blob_unref(second);
     rmk_images_destroy(images);
 }
@@ -103,9 +103,43 @@ static void many_blobs_share_buckets_without_being_confused(void **state)
     rmk_images_destroy(images);
 }
 
+static enum rmk_err reserve(struct rmk_images *images, uint32_t tenant, size_t size,
+                            struct rmk_blob **out_blob)
+{
+    return rmk_images_reserve(images, tenant, malloc(size), size, out_blob, NULL);
+}
+
+static void no_tenant_has_the_whole_store(void **state)
+{
+    struct rmk_images *images = rmk_images_create(80);
+    struct rmk_blob *blobs[8];
+    struct rmk_blob *none = NULL;
+
+    (void)state;
+    for (uint32_t i = 0; i < 7; i++) {
+        assert_int_equal(reserve(images, 1, 10, &blobs[i]), RMK_OK);
+    }
+    assert_int_equal(reserve(images, 1, 10, &none), RMK_ELIMIT);
+    assert_int_equal(reserve(images, 2, 10, &blobs[7]), RMK_OK); /* all that is left: its first */
+    rmk_blob_unref(blobs[0]);
+    assert_int_equal(reserve(images, 2, 10, &none), RMK_ELIMIT);
+    rmk_blob_unref(blobs[1]);
+    rmk_blob_unref(blobs[2]);
+    assert_int_equal(reserve(images, 1, 10, &blobs[0]), RMK_OK); /* what it has given back counts */
+    assert_int_equal(reserve(images, 0, 10, &blobs[1]),
+                     RMK_OK); /* who has no name may have it all */
+    assert_int_equal(reserve(images, 0, 10, &blobs[2]), RMK_OK);
+    assert_null(none);
+    for (uint32_t i = 0; i < 8; i++) {
+        rmk_blob_unref(blobs[i]);
+    }
+    rmk_images_destroy(images);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_tenant_has_the_whole_store),
         cmocka_unit_test(a_published_blob_is_found_until_its_last_reference_goes),
         cmocka_unit_test(equal_bytes_are_kept_once),
         cmocka_unit_test(a_full_store_refuses_with_numbers_and_takes_again_when_there_is_room),

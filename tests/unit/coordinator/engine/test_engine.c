@@ -2,82 +2,7 @@
 
 #include <stdio.h>
 
-#include "tests/unit/coordinator/engine/door.h"
-
-static const struct rmk_engine_limits limits = {
-    .requests_max = 4,
-    .queued_max = 2,
-    .groups_max = 2,
-    .visions_max = 1,
-    .rows_per_plan_max = 1,
-    .retries_max = 1,
-    .plan_timeout_us = 1000000,
-    .encode_timeout_us = 1000000,
-};
-
-static struct door door;
-
-static int begin(void **state)
-{
-    (void)state;
-    door_open(&door, &limits);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    door_close(&door);
-    return 0;
-}
-
-static struct rmk_submit ask(uint64_t tag)
-{
-    return (struct rmk_submit){
-        .tag = tag,
-        .prompt_rows = 3,
-        .mask_id = 99,
-        .gen_length = 2,
-        .block_length = 2,
-        .steps = 2,
-    };
-}
-
-static struct rmk_request_id submit(uint64_t tag)
-{
-    struct rmk_submit asked = ask(tag);
-
-    door_submit(&door, &asked);
-    const struct rmk_action *accepted = door_find(&door, RMK_ACTION_ACCEPTED);
-    assert_non_null(accepted);
-    assert_int_equal(accepted->tag, tag);
-    return accepted->request;
-}
-
-/* Answer the plan of the last step: token 5 everywhere. */
-static void answer(uint32_t group, uint64_t epoch, uint64_t sequence,
-                   const struct rmk_plan_row *row)
-{
-    struct rmk_guess guesses[8];
-    struct rmk_row_result result = {
-        .request = row->request,
-        .guesses = guesses,
-        .guess_count = row->read_count,
-    };
-
-    for (uint32_t i = 0; i < row->read_count; i++) {
-        guesses[i] = (struct rmk_guess){(int32_t)row->reads[i] - 3, 5, 0.5};
-    }
-    door_step(&door, (struct rmk_event){
-                         .kind = RMK_EVENT_STEP_DONE,
-                         .step = {.group = group,
-                                  .epoch = epoch,
-                                  .sequence = sequence,
-                                  .rows = &result,
-                                  .row_count = 1,
-                                  .compute_us = 10},
-                     });
-}
+#include "tests/unit/coordinator/engine/small_door.h"
 
 static void a_request_runs_to_its_end(void **state)
 {
@@ -146,6 +71,40 @@ static void a_full_queue_refuses_with_a_hint(void **state)
     assert_non_null(finish);
     assert_int_equal(finish->finish.err, RMK_ELIMIT);
     assert_true(finish->finish.retry_after_us > 0);
+}
+
+/* A tenant that floods the queue leaves room for the others; where nobody has a name, nobody does.
+ */
+static void no_tenant_has_the_whole_queue(void **state)
+{
+    static const struct rmk_engine_limits sixteen = {
+        .requests_max = 32,
+        .queued_max = 16,
+        .groups_max = 1,
+        .visions_max = 1,
+        .rows_per_plan_max = 1,
+        .plan_timeout_us = 1000000,
+        .encode_timeout_us = 1000000,
+    };
+    struct door wide = {0};
+    uint32_t accepted[3] = {0};
+
+    (void)state;
+    for (uint32_t named = 0; named < 2; named++) {
+        door_open(&wide, &sixteen);
+        for (uint64_t tag = 0; tag < 60; tag++) {
+            struct rmk_submit asked = ask(tag);
+            asked.tenant = named == 0 ? 0 : tag < 30 ? 1 : 2;
+            door_submit(&wide, &asked);
+            const struct rmk_action *finish = door_find(&wide, RMK_ACTION_FINISH);
+            accepted[named == 0 ? 0 : asked.tenant] += finish == NULL;
+            assert_true(finish == NULL || finish->finish.retry_after_us > 0);
+        }
+        door_close(&wide);
+    }
+    assert_int_equal(accepted[0], 16);
+    assert_int_equal(accepted[1], 14);
+    assert_int_equal(accepted[2], 2);
 }
 
 static void what_no_group_can_hold_is_refused_or_fails_when_that_is_known(void **state)
@@ -655,6 +614,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_request_runs_to_its_end, begin, end),
         cmocka_unit_test_setup_teardown(a_wrong_request_is_an_answer, begin, end),
         cmocka_unit_test_setup_teardown(a_full_queue_refuses_with_a_hint, begin, end),
+        cmocka_unit_test(no_tenant_has_the_whole_queue),
         cmocka_unit_test_setup_teardown(
             what_no_group_can_hold_is_refused_or_fails_when_that_is_known, begin, end),
         cmocka_unit_test_setup_teardown(a_cache_that_no_group_has_room_for_is_refused_or_fails,

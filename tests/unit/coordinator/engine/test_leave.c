@@ -12,6 +12,7 @@ enum {
     SLOTS = 3,
     ROWS = 100, /* of a full forward */
     WINDOW = 10,
+    NOW_US = 1000000,
 };
 
 static struct rmk_request requests[SLOTS];
@@ -49,7 +50,7 @@ static struct rmk_request *rider(enum rmk_cache cache)
 
 static uint32_t leave(uint32_t most)
 {
-    return rmk_leave_forwards(&group, riders, group.held, most);
+    return rmk_leave_forwards(&group, riders, group.held, 0, most, NOW_US);
 }
 
 static void a_quick_request_alone_has_leave(void **state)
@@ -104,7 +105,31 @@ static void nobody_has_leave_where_one_may_not(void **state)
     other->primed = true;
     assert_int_equal(leave(8), 8);
     group.held++; /* somebody has a slot and waits */
-    assert_int_equal(rmk_leave_forwards(&group, riders, 2, 8), 1);
+    assert_int_equal(rmk_leave_forwards(&group, riders, 2, 0, 8, NOW_US), 1);
+}
+
+static void who_waits_for_his_client_does_not_wait_for_the_group(void **state)
+{
+    (void)state;
+    (void)rider(RMK_CACHE_NONE);
+    group.held++;
+    assert_int_equal(rmk_leave_forwards(&group, riders, 1, 1, 8, NOW_US), 8);
+    group.held++; /* and another one waits for his features */
+    assert_int_equal(rmk_leave_forwards(&group, riders, 1, 1, 8, NOW_US), 1);
+}
+
+static void nothing_is_run_past_a_deadline(void **state)
+{
+    (void)state;
+    struct rmk_request *request = rider(RMK_CACHE_NONE);
+    request->deadline_us = NOW_US + 3500; /* a forward takes 1000 */
+    assert_int_equal(leave(8), 3);
+    rider(RMK_CACHE_NONE)->deadline_us = NOW_US + 2000; /* the nearest of all riders' */
+    assert_int_equal(leave(8), 2);
+    request->deadline_us = NOW_US + 1;
+    assert_int_equal(leave(8), 1);
+    request->deadline_us = NOW_US; /* it ends with this very plan */
+    assert_int_equal(leave(8), 2);
 }
 
 static void later_forwards_may_read_all_that_is_open(void **state)
@@ -127,6 +152,8 @@ int main(void)
         cmocka_unit_test_setup(what_is_run_ahead_stays_short, begin),
         cmocka_unit_test_setup(who_has_had_no_forward_here_is_not_run_ahead, begin),
         cmocka_unit_test_setup(nobody_has_leave_where_one_may_not, begin),
+        cmocka_unit_test_setup(who_waits_for_his_client_does_not_wait_for_the_group, begin),
+        cmocka_unit_test_setup(nothing_is_run_past_a_deadline, begin),
         cmocka_unit_test_setup(later_forwards_may_read_all_that_is_open, begin),
     };
 

@@ -53,7 +53,7 @@ static struct rmk_blob *png(uint32_t width, uint32_t height)
         data[16 + i] = (uint8_t)(width >> (24 - 8 * i));
         data[20 + i] = (uint8_t)(height >> (24 - 8 * i));
     }
-    assert_int_equal(rmk_images_reserve(images, data, sizeof(frame), &blob, NULL), RMK_OK);
+    assert_int_equal(rmk_images_reserve(images, 0, data, sizeof(frame), &blob, NULL), RMK_OK);
     return blob;
 }
 
@@ -64,7 +64,7 @@ static struct rmk_blob *not_a_picture(void)
 
     assert_non_null(data);
     memset(data, 'x', 16);
-    assert_int_equal(rmk_images_reserve(images, data, 16, &blob, NULL), RMK_OK);
+    assert_int_equal(rmk_images_reserve(images, 0, data, 16, &blob, NULL), RMK_OK);
     return blob;
 }
 
