@@ -206,7 +206,7 @@ enum rmk_err rmk_cuda_linear_create(struct rmk_device *device,
     if (err != RMK_OK) {
         rmk_cuda_linear_destroy(device, linear);
         return rmk_fail(why, err, "GPU %d: a %u x %u linear layer: %s", cuda->index, source->n,
-                        source->k, cuda->failed.text);
+                        source->k, rmk_cuda_sentence(cuda, err));
     }
     prepare(cuda, linear);
     *out = linear;

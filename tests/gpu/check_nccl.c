@@ -291,7 +291,7 @@ static enum rmk_err check_all(const char *plugin, uint32_t wanted)
     const uint32_t count = open_devices(plugin, ranks, wanted > 0 ? wanted : RANKS_MAX, &why);
 
     if (count == 0 || count < wanted) {
-        err = rmk_fail(&why, RMK_EUNAVAILABLE, "%s", why.text);
+        err = RMK_EUNAVAILABLE; /* the sentence is there */
         goto out;
     }
     for (int epoch = 0; epoch < 2; epoch++) {

@@ -154,7 +154,18 @@ static void check(enum rmk_err err, const char *what, const struct rmk_why *why)
     }
 }
 
-#define RUN(call) check((call), #call, NULL)
+/* An op, in functions that have `bench`. */
+#define RUN(call) ran(bench, (call), #call)
+
+static void ran(const struct bench *bench, enum rmk_err err, const char *what)
+{
+    struct rmk_why why = {.text = "the device failed"};
+
+    if (err != RMK_OK) {
+        rmk_device_explain(bench->device, &why);
+        check(err, what, &why);
+    }
+}
 
 static size_t act_bytes(const struct bench *bench)
 {

@@ -126,6 +126,43 @@ static void too_much_memory_and_too_wide_heads_are_refused(void **state)
     rmk_device_destroy(device);
 }
 
+static void a_fault_is_kept_with_its_sentence_and_full_memory_is_none(void **state)
+{
+    const char *plugin = getenv("RMK_TEST_EMULATED_PLUGIN");
+    void *library = dlopen(plugin, RTLD_NOW | RTLD_LOCAL);
+    struct rmk_device *device = NULL;
+    struct rmk_why why = {0};
+    struct rmk_why said = {.text = "step 3"};
+    void *memory = NULL;
+
+    (void)state;
+    assert_non_null(library);
+    int *fault = dlsym(library, "rmk_emulate_fault");
+    assert_non_null(fault);
+    assert_int_equal(create(plugin, RMK_F32, 0, &device, &why), RMK_OK);
+    assert_int_equal(device->ops->alloc(device, 64, &memory, &why), RMK_OK);
+    *fault = 2; /* cudaErrorMemoryAllocation */
+    assert_int_equal(device->ops->add(device, memory, memory, 16), RMK_ELIMIT);
+    assert_null(rmk_device_fault(device));
+    assert_int_equal(device->ops->synchronize(device, &why), RMK_OK);
+    *fault = 719; /* cudaErrorLaunchFailure */
+    assert_int_equal(device->ops->add(device, memory, memory, 16), RMK_EINTERNAL);
+    assert_non_null(
+        strstr(rmk_device_fault(device), "GPU 0: unspecified launch failure (add_kernel)"));
+    *fault = 1;
+    assert_int_equal(device->ops->add(device, memory, memory, 16), RMK_EINTERNAL);
+    assert_int_equal(device->ops->synchronize(device, &why), RMK_EINTERNAL);
+    assert_string_equal(why.text, rmk_device_fault(device)); /* the first, not the last */
+    for (int twice = 0; twice < 2; twice++) {
+        rmk_device_explain(device, &said);
+        assert_ptr_equal(strstr(said.text, "step 3: GPU 0: unspecified"), said.text);
+        assert_int_equal(strlen(said.text), strlen("step 3: ") + strlen(why.text));
+    }
+    device->ops->free(device, memory);
+    rmk_device_destroy(device);
+    (void)dlclose(library);
+}
+
 int main(void)
 {
     const struct CMUnitTest always[] = {
@@ -139,6 +176,7 @@ int main(void)
     const struct CMUnitTest emulated[] = {
         cmocka_unit_test(a_device_of_the_plugin_is_made_and_ended),
         cmocka_unit_test(too_much_memory_and_too_wide_heads_are_refused),
+        cmocka_unit_test(a_fault_is_kept_with_its_sentence_and_full_memory_is_none),
     };
     int failures = cmocka_run_group_tests(always, NULL, NULL);
 
