@@ -42,6 +42,7 @@ struct nccl_comm {
     enum rmk_err cause;     /* why it was */
     struct rmk_why cause_why;
     bool leaving;
+    bool watching; /* the watchdog has the GPU */
     bool watched;
     pthread_t watchdog;
 };
@@ -106,7 +107,13 @@ static void *watch(void *context)
 {
     struct nccl_comm *n = context;
 
+    /* Nothing is copied, but the GPU is this thread's from now on. ncclCommAbort goes back to the
+     * one it found, which would be the first of the machine otherwise, with a context made there.
+     */
+    (void)n->device->ops->upload(n->device, n->scratch, n, 0);
     (void)pthread_mutex_lock(&n->mutex);
+    n->watching = true;
+    (void)pthread_cond_broadcast(&n->changed);
     while (!n->leaving && n->handle != NULL) {
         const uint64_t next_us = rmk_comm_now_us() + WATCH_MS * 1000u;
         const struct timespec next = {.tv_sec = (time_t)(next_us / 1000000u),
@@ -467,6 +474,11 @@ static enum rmk_err nccl_create(const struct rmk_comm_options *options,
         goto out;
     }
     n->watched = true;
+    (void)pthread_mutex_lock(&n->mutex);
+    while (!n->watching) { /* ops of a device come from one thread at a time */
+        (void)pthread_cond_wait(&n->changed, &n->mutex);
+    }
+    (void)pthread_mutex_unlock(&n->mutex);
     *out_comm = &n->comm;
     n = NULL;
 out:
