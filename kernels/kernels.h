@@ -38,6 +38,8 @@ struct rmk_device_options {
     uint32_t threads;      /* cpu: worker threads of this process; 0: one per core */
     uint32_t device_index; /* cuda */
     const char *plugin;    /* cuda: path of the plugin; NULL: beside the executable */
+    bool by_rows;          /* cuda, 16-bit types: a product's algorithm may depend on its number of
+                              rows; false: batch invariant, a row's result is its own */
 };
 
 struct rmk_device_info {

@@ -42,6 +42,7 @@ struct rmk_cuda {
     struct rmk_why refused; /* the last refusal of memory: no fault, the device goes on */
     struct rmk_reserve reserve;
     struct rmk_gemm *gemm; /* NULL: only the tile kernel */
+    bool by_rows;          /* row_class.h; never in fp32, which the goldens are held to */
 
     /* staging.cu */
     unsigned char *staging_host; /* pinned */

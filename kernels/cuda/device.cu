@@ -272,8 +272,10 @@ static enum rmk_err create(const struct rmk_device_options *options, struct rmk_
     cuda->device.info.backend = "cuda";
     cuda->device.info.act = options->act;
     cuda->device.info.fault = cuda->failed.text;
+    cuda->by_rows = options->by_rows && options->act != RMK_F32;
     (void)snprintf(cuda->device.info.description, sizeof(cuda->device.info.description),
-                   "cuda %.80s, sm_%d%d", properties.name, properties.major, properties.minor);
+                   "cuda %.80s, sm_%d%d%s", properties.name, properties.major, properties.minor,
+                   cuda->by_rows ? ", by rows" : "");
     enum rmk_err err = begin(cuda, &properties);
     if (err != RMK_OK) {
         (void)rmk_fail(why, err, "backend cuda: %s", rmk_cuda_sentence(cuda, err));

@@ -100,6 +100,28 @@ static void a_device_of_the_plugin_is_made_and_ended(void **state)
     assert_null(device);
 }
 
+/* It is part of the numerics that a worker announces. */
+static void a_device_says_when_it_is_not_batch_invariant(void **state)
+{
+    static const struct {
+        enum rmk_dtype act;
+        bool by_rows;
+        bool said;
+    } cases[] = {{RMK_BF16, false, false}, {RMK_BF16, true, true}, {RMK_F32, true, false}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct rmk_device_options options = {.backend = "cuda",
+                                                   .act = cases[i].act,
+                                                   .plugin = getenv("RMK_TEST_EMULATED_PLUGIN"),
+                                                   .by_rows = cases[i].by_rows};
+        struct rmk_device *device = NULL;
+        assert_int_equal(rmk_device_create(&options, &device, NULL), RMK_OK);
+        assert_true((strstr(device->info.description, ", by rows") != NULL) == cases[i].said);
+        rmk_device_destroy(device);
+    }
+}
+
 /* What is refused leaves the device usable. */
 static void too_much_memory_and_too_wide_heads_are_refused(void **state)
 {
@@ -175,6 +197,7 @@ int main(void)
     };
     const struct CMUnitTest emulated[] = {
         cmocka_unit_test(a_device_of_the_plugin_is_made_and_ended),
+        cmocka_unit_test(a_device_says_when_it_is_not_batch_invariant),
         cmocka_unit_test(too_much_memory_and_too_wide_heads_are_refused),
         cmocka_unit_test(a_fault_is_kept_with_its_sentence_and_full_memory_is_none),
     };
