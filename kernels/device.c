@@ -49,3 +49,22 @@ void rmk_device_destroy(struct rmk_device *device)
     rmk_assert(backend != NULL);
     backend->destroy(device);
 }
+
+const char *rmk_device_fault(const struct rmk_device *device)
+{
+    const char *fault = device->info.fault;
+
+    return fault != NULL && fault[0] != '\0' ? fault : NULL;
+}
+
+void rmk_device_explain(const struct rmk_device *device, struct rmk_why *why)
+{
+    const char *fault = rmk_device_fault(device);
+
+    if (why == NULL || fault == NULL || strstr(why->text, fault) != NULL) {
+        return;
+    }
+    const struct rmk_why said = *why;
+    (void)rmk_fail(why, RMK_EINTERNAL, "%.250s%s%.250s", said.text,
+                   said.text[0] != '\0' ? ": " : "", fault);
+}

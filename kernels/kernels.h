@@ -38,6 +38,8 @@ struct rmk_device_options {
     uint32_t threads;      /* cpu: worker threads of this process; 0: one per core */
     uint32_t device_index; /* cuda */
     const char *plugin;    /* cuda: path of the plugin; NULL: beside the executable */
+    bool by_rows;          /* cuda, 16-bit types: a product's algorithm may depend on its number of
+                              rows; false: batch invariant, a row's result is its own */
 };
 
 struct rmk_device_info {
@@ -49,6 +51,8 @@ struct rmk_device_info {
     void *stream; /* cuda: the cudaStream_t that ops run in, for collectives; NULL elsewhere */
     uint32_t slow_products; /* cuda: shapes of products that cublasLt declined so far, and that are
                                an order of magnitude slower for it */
+    const char *fault;      /* cuda: the first fault's sentence, empty while there is none; NULL
+                               elsewhere */
 };
 
 /* Upper bounds of everything a step may ask for; the device allocates its scratch from it, once. */
@@ -271,5 +275,13 @@ struct rmk_device {
 enum rmk_err rmk_device_create(const struct rmk_device_options *options,
                                struct rmk_device **out_device, struct rmk_why *why);
 void rmk_device_destroy(struct rmk_device *device);
+
+/* The first fault's sentence; NULL: there was none. What a device computes after a fault means
+ * nothing, and a GPU's does not go away before the process does. Memory that is not there is no
+ * fault. */
+const char *rmk_device_fault(const struct rmk_device *device);
+
+/* After a failure: the fault's sentence, when there was one, behind what `why` says. */
+void rmk_device_explain(const struct rmk_device *device, struct rmk_why *why);
 
 #endif

@@ -135,6 +135,16 @@ void rmk_host_run(struct rmk_host *host)
     (void)uv_run(&host->loop, UV_RUN_DEFAULT);
 }
 
+void rmk_host_check_device(const struct rmk_host *host)
+{
+    const char *fault = host->device != NULL ? rmk_device_fault(host->device) : NULL;
+
+    if (fault != NULL) {
+        rmk_log(RMK_LOG_ERROR, host->role, "the device failed", "why=%s", fault);
+        _exit(1); /* its memory is not to be given back in order: every call would fail */
+    }
+}
+
 void rmk_host_deinit(struct rmk_host *host)
 {
     rmk_device_destroy(host->device);

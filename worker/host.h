@@ -74,6 +74,10 @@ enum rmk_err rmk_host_attach(struct rmk_host *host, const struct rmk_attach_even
 /* Until it was stopped and everything has ended. */
 void rmk_host_run(struct rmk_host *host);
 
+/* Ends the process when its device has had a fault: only a new one has a sound GPU again, and
+ * whoever watches it starts that. To be called, on the loop, after the device was used. */
+void rmk_host_check_device(const struct rmk_host *host);
+
 void rmk_host_deinit(struct rmk_host *host);
 
 #endif

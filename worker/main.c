@@ -26,6 +26,7 @@ struct shared {
     uint64_t threads;
     uint64_t device_index;
     const char *plugin;
+    bool batch_invariant;
     int load_format;
     bool verify_weights;
     uint64_t seed;
@@ -39,7 +40,7 @@ static const enum rmk_dtype dtype_values[] = {RMK_F32, RMK_BF16, RMK_F16};
 static const char *const load_formats[] = {"checkpoint", "dummy", NULL};
 static const char *const collectives[] = {"auto", "cpu", "nccl", NULL};
 
-enum { SHARED_FLAGS = 17 };
+enum { SHARED_FLAGS = 18 };
 
 static void fill_shared_flags(struct shared *shared, struct rmk_config_flag flags[SHARED_FLAGS])
 {
@@ -112,6 +113,13 @@ static void fill_shared_flags(struct shared *shared, struct rmk_config_flag flag
          .target = &shared->plugin,
          .argument = "FILE",
          .help = "the CUDA plugin, when it is not beside this program"},
+        {.name = "batch-invariant",
+         .kind = RMK_CONFIG_SWITCH,
+         .target = &shared->batch_invariant,
+         .fallback = "true",
+         .help =
+             "cuda: an answer does not depend on what else is in the batch; off, products of few "
+             "rows are faster in bf16 and f16"},
         {.name = "load-format",
          .kind = RMK_CONFIG_CHOICE,
          .target = &shared->load_format,
@@ -192,6 +200,7 @@ static struct rmk_device_options device_options(const struct shared *shared, uin
         .threads = threads,
         .device_index = (uint32_t)shared->device_index + local_index,
         .plugin = shared->plugin,
+        .by_rows = !shared->batch_invariant,
     };
 }
 

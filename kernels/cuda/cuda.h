@@ -38,9 +38,11 @@ struct rmk_cuda {
     int index;
     uint32_t head_width_max; /* of attention on this GPU */
     cudaStream_t stream;
-    struct rmk_why failed; /* the first fault's sentence, for synchronize */
+    struct rmk_why failed;  /* the first fault's sentence: info.fault */
+    struct rmk_why refused; /* the last refusal of memory: no fault, the device goes on */
     struct rmk_reserve reserve;
     struct rmk_gemm *gemm; /* NULL: only the tile kernel */
+    bool by_rows;          /* row_class.h; never in fp32, which the goldens are held to */
 
     /* staging.cu */
     unsigned char *staging_host; /* pinned */
@@ -77,8 +79,14 @@ static inline struct rmk_cuda *rmk_cuda_of(struct rmk_device *device)
 /* Make the device the calling thread's: any thread may call ops, one at a time. */
 enum rmk_err rmk_cuda_enter(struct rmk_cuda *cuda);
 
-/* Keep the first fault and hand back RMK_ELIMIT for memory, RMK_EINTERNAL for the rest. */
+/* Keep the sentence and hand back RMK_ELIMIT for memory, RMK_EINTERNAL for the rest. */
 enum rmk_err rmk_cuda_failed(struct rmk_cuda *cuda, cudaError_t error, const char *what);
+
+/* The sentence that belongs to what rmk_cuda_failed handed back. */
+static inline const char *rmk_cuda_sentence(const struct rmk_cuda *cuda, enum rmk_err err)
+{
+    return err == RMK_ELIMIT ? cuda->refused.text : cuda->failed.text;
+}
 
 #define RMK_CUDA(cuda, call)                                                                       \
     do {                                                                                           \

@@ -13,20 +13,34 @@ enum rmk_err rmk_cuda_enter(struct rmk_cuda *cuda)
     return RMK_OK;
 }
 
+/* Of `RMK_LAUNCH(cuda, (a_kernel<T>), …` the kernel, of another call its own name. */
+static const char *name_of(const char *call, int *out_length)
+{
+    static const char launch[] = "RMK_LAUNCH(cuda, ";
+    const char *name = call;
+
+    if (strncmp(call, launch, sizeof(launch) - 1) == 0) {
+        name += sizeof(launch) - 1;
+        name += name[0] == '(';
+    }
+    *out_length = (int)strcspn(name, "(<, ");
+    return name;
+}
+
 enum rmk_err rmk_cuda_failed(struct rmk_cuda *cuda, cudaError_t error, const char *what)
 {
     const enum rmk_err err = error == cudaErrorMemoryAllocation ? RMK_ELIMIT : RMK_EINTERNAL;
+    struct rmk_why *why = err == RMK_ELIMIT ? &cuda->refused : &cuda->failed;
     int length = 0;
 
-    if (cuda->failed.text[0] == '\0') {
-        while (what[length] != '\0' && what[length] != '(' && what[length] != ' ') {
-            length++;
-        }
-        (void)rmk_fail(&cuda->failed, err, "GPU %d: %s (%.*s)", cuda->index,
-                       cudaGetErrorString(error), length, what);
-    }
     if (err == RMK_ELIMIT) {
-        (void)cudaGetLastError(); /* a full memory is no fault of the device: it can go on */
+        (void)cudaGetLastError(); /* or the next launch would be blamed for it */
+        why->text[0] = '\0';
+    }
+    if (why->text[0] == '\0') {
+        const char *name = name_of(what, &length);
+        (void)rmk_fail(why, err, "GPU %d: %s (%.*s)", cuda->index, cudaGetErrorString(error),
+                       length, name);
     }
     return err;
 }
@@ -58,7 +72,6 @@ static enum rmk_err alloc_memory(struct rmk_device *device, size_t bytes, void *
     if (err == RMK_ELIMIT) {
         size_t free_bytes = 0;
         size_t total_bytes = 0;
-        cuda->failed.text[0] = '\0'; /* said here; the device itself is well */
         (void)cudaMemGetInfo(&free_bytes, &total_bytes);
         return rmk_fail(why, err, "GPU %d has no memory for %zu bytes: %zu of %zu are free",
                         cuda->index, bytes, free_bytes, total_bytes);
@@ -118,7 +131,10 @@ static enum rmk_err synchronize(struct rmk_device *device, struct rmk_why *why)
     struct rmk_cuda *cuda = rmk_cuda_of(device);
     enum rmk_err err = wait_for_stream(cuda);
 
-    return err == RMK_OK ? err : rmk_fail(why, err, "%s", cuda->failed.text);
+    if (err == RMK_OK && cuda->failed.text[0] != '\0') {
+        err = RMK_EINTERNAL; /* a launch that was refused, say, does not show in the stream */
+    }
+    return err == RMK_OK ? err : rmk_fail(why, err, "%s", rmk_cuda_sentence(cuda, err));
 }
 
 static enum rmk_err reserve(struct rmk_device *device, const struct rmk_reserve *wanted,
@@ -138,7 +154,7 @@ static enum rmk_err reserve(struct rmk_device *device, const struct rmk_reserve 
     }
     if (err != RMK_OK) {
         rmk_cuda_head_release(cuda);
-        return rmk_fail(why, err, "scratch of the head: %s", cuda->failed.text);
+        return rmk_fail(why, err, "scratch of the head: %s", rmk_cuda_sentence(cuda, err));
     }
     cuda->reserve = *wanted;
     return RMK_OK;
@@ -192,6 +208,7 @@ static void destroy(struct rmk_device *device)
     if (cuda->stream != NULL) {
         (void)cudaStreamDestroy(cuda->stream);
     }
+    (void)cudaGetLastError(); /* what was refused here is not the next device's */
     free(cuda);
 }
 
@@ -254,11 +271,14 @@ static enum rmk_err create(const struct rmk_device_options *options, struct rmk_
     cuda->device.ops = &ops;
     cuda->device.info.backend = "cuda";
     cuda->device.info.act = options->act;
+    cuda->device.info.fault = cuda->failed.text;
+    cuda->by_rows = options->by_rows && options->act != RMK_F32;
     (void)snprintf(cuda->device.info.description, sizeof(cuda->device.info.description),
-                   "cuda %.80s, sm_%d%d", properties.name, properties.major, properties.minor);
+                   "cuda %.80s, sm_%d%d%s", properties.name, properties.major, properties.minor,
+                   cuda->by_rows ? ", by rows" : "");
     enum rmk_err err = begin(cuda, &properties);
     if (err != RMK_OK) {
-        (void)rmk_fail(why, err, "backend cuda: %s", cuda->failed.text);
+        (void)rmk_fail(why, err, "backend cuda: %s", rmk_cuda_sentence(cuda, err));
     }
     if (err == RMK_OK) {
         err = rmk_staging_init(cuda, why);

@@ -103,6 +103,7 @@ enum cudaError_t {
     cudaSuccess = 0,
     cudaErrorMemoryAllocation = 2,
     cudaErrorNotReady = 600,
+    cudaErrorLaunchFailure = 719,
 };
 enum cudaMemcpyKind {
     cudaMemcpyHostToDevice = 1,
@@ -149,13 +150,12 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event);
 
 /* What a launch waits for: the stream's copies before it. */
 void rmk_emulate_flush(cudaStream_t stream);
-static inline cudaError_t cudaGetLastError(void)
-{
-    return cudaSuccess;
-}
+cudaError_t cudaGetLastError(void);
 static inline const char *cudaGetErrorString(cudaError_t error)
 {
-    return error == cudaErrorMemoryAllocation ? "out of memory" : "an error";
+    return error == cudaErrorMemoryAllocation ? "out of memory"
+           : error == cudaErrorLaunchFailure  ? "unspecified launch failure"
+                                              : "an error";
 }
 template <typename Kernel> cudaError_t cudaFuncSetAttribute(Kernel, int, int)
 {

@@ -1,5 +1,6 @@
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/number.h"
+#include "kernels/cuda/row_class.h"
 #include "model/dummy.h"
 
 #include <stdlib.h>
@@ -171,21 +172,28 @@ static struct rmk_product stretch_of(const struct rmk_cuda *cuda, const struct r
     return product;
 }
 
+/* In every class of rows that will come. */
+static void prepare_product(struct rmk_cuda *cuda, struct rmk_product product)
+{
+    for (uint32_t i = cuda->by_rows ? 0 : RMK_ROW_CLASS_WHOLE; i < RMK_ROW_CLASSES; i++) {
+        product.m = rmk_row_class_rows(i);
+        rmk_gemm_prepare(cuda, &product);
+    }
+}
+
 static void prepare(struct rmk_cuda *cuda, const struct rmk_linear *linear)
 {
-    struct rmk_product product = product_of(linear, RMK_GEMM_ROWS, RMK_F32);
+    struct rmk_product product = product_of(linear, 0, RMK_F32);
 
-    rmk_gemm_prepare(cuda, &product);
+    prepare_product(cuda, product);
     if (cuda->device.info.act != RMK_F32) {
         product.y_dtype = cuda->device.info.act;
-        rmk_gemm_prepare(cuda, &product);
+        prepare_product(cuda, product);
     }
     if (linear->n > RMK_HEAD_COLUMNS) {
         uint32_t last = linear->n % RMK_HEAD_COLUMNS;
-        product = stretch_of(cuda, linear, 0, RMK_HEAD_COLUMNS, RMK_GEMM_ROWS);
-        rmk_gemm_prepare(cuda, &product);
-        product = stretch_of(cuda, linear, 0, last > 0 ? last : RMK_HEAD_COLUMNS, RMK_GEMM_ROWS);
-        rmk_gemm_prepare(cuda, &product);
+        prepare_product(cuda, stretch_of(cuda, linear, 0, RMK_HEAD_COLUMNS, 0));
+        prepare_product(cuda, stretch_of(cuda, linear, 0, last > 0 ? last : RMK_HEAD_COLUMNS, 0));
     }
 }
 
@@ -206,7 +214,7 @@ enum rmk_err rmk_cuda_linear_create(struct rmk_device *device,
     if (err != RMK_OK) {
         rmk_cuda_linear_destroy(device, linear);
         return rmk_fail(why, err, "GPU %d: a %u x %u linear layer: %s", cuda->index, source->n,
-                        source->k, cuda->failed.text);
+                        source->k, rmk_cuda_sentence(cuda, err));
     }
     prepare(cuda, linear);
     *out = linear;

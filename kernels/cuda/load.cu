@@ -34,7 +34,7 @@ enum rmk_err rmk_cuda_load_begin(struct rmk_device *device, uint32_t part_count,
     if (err != RMK_OK) {
         rmk_cuda_load_end(device);
         return rmk_fail(why, err, "a ring of %u parts to load weights with: %s", part_count,
-                        cuda->failed.text);
+                        rmk_cuda_sentence(cuda, err));
     }
     return RMK_OK;
 }

@@ -5,6 +5,7 @@
  * strict fp32 (no TF32, no emulation by bf16 parts), the 16-bit types with fp32 sums.
  */
 #include "kernels/cuda/gemm.h"
+#include "kernels/cuda/row_class.h"
 
 #include <stdlib.h>
 
@@ -18,6 +19,7 @@ enum {
 struct plan {
     uint32_t n;
     uint32_t k;
+    uint32_t row_class;
     enum rmk_dtype y_dtype;
     bool bias;
     bool usable;     /* there is an algorithm */
@@ -134,9 +136,11 @@ static bool describe(struct plan *plan, enum rmk_dtype act)
            set_operation(plan, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof(transposed)) &&
            cublasLtMatrixLayoutCreate(&plan->weight, type_of(act), plan->k, plan->n, plan->k) ==
                CUBLAS_STATUS_SUCCESS &&
-           cublasLtMatrixLayoutCreate(&plan->x, type_of(act), plan->k, RMK_GEMM_ROWS, plan->k) ==
-               CUBLAS_STATUS_SUCCESS &&
-           cublasLtMatrixLayoutCreate(&plan->y, type_of(plan->y_dtype), plan->n, RMK_GEMM_ROWS,
+           cublasLtMatrixLayoutCreate(&plan->x, type_of(act), plan->k,
+                                      rmk_row_class_rows(plan->row_class),
+                                      plan->k) == CUBLAS_STATUS_SUCCESS &&
+           cublasLtMatrixLayoutCreate(&plan->y, type_of(plan->y_dtype), plan->n,
+                                      rmk_row_class_rows(plan->row_class),
                                       plan->n) == CUBLAS_STATUS_SUCCESS;
 }
 
@@ -157,7 +161,10 @@ static bool choose(struct rmk_gemm *gemm, struct plan *plan, enum rmk_dtype act)
     cublasLtMatmulPreference_t preference = NULL;
     cublasLtMatmulHeuristicResult_t found;
     const uint64_t workspace = WORKSPACE_BYTES;
-    const uint32_t whole = CUBLASLT_REDUCTION_SCHEME_NONE;
+    /* Parts of a sum are added in fp32 when they are. */
+    const uint32_t schemes = plan->row_class == RMK_ROW_CLASS_WHOLE
+                                 ? CUBLASLT_REDUCTION_SCHEME_NONE
+                                 : CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     const uint32_t k_alignment = alignment_of(plan->k, act);
     const uint32_t n_alignment = alignment_of(plan->n, plan->y_dtype);
     const struct {
@@ -166,7 +173,7 @@ static bool choose(struct rmk_gemm *gemm, struct plan *plan, enum rmk_dtype act)
         size_t bytes;
     } wishes[] = {
         {CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof(workspace)},
-        {CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &whole, sizeof(whole)},
+        {CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &schemes, sizeof(schemes)},
         {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &k_alignment, sizeof(k_alignment)},
         {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &k_alignment, sizeof(k_alignment)},
         {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &n_alignment, sizeof(n_alignment)},
@@ -213,12 +220,13 @@ static struct plan *plan_of(struct rmk_cuda *cuda, const struct rmk_product *pro
     struct rmk_gemm *gemm = cuda->gemm;
     const enum rmk_dtype act = cuda->device.info.act;
     const void *bias = bias_of(product);
+    const uint32_t row_class = rmk_row_class(product->m, cuda->by_rows);
 
     const uint32_t count = gemm->plan_count < PLANS_MAX ? gemm->plan_count : PLANS_MAX;
     for (uint32_t i = 0; i < count; i++) {
         struct plan *plan = &gemm->plans[i];
-        if (plan->n == product->n && plan->k == product->k && plan->y_dtype == product->y_dtype &&
-            plan->bias == (bias != NULL)) {
+        if (plan->n == product->n && plan->k == product->k && plan->row_class == row_class &&
+            plan->y_dtype == product->y_dtype && plan->bias == (bias != NULL)) {
             return plan;
         }
     }
@@ -227,6 +235,7 @@ static struct plan *plan_of(struct rmk_cuda *cuda, const struct rmk_product *pro
     *plan = {};
     plan->n = product->n;
     plan->k = product->k;
+    plan->row_class = row_class;
     plan->y_dtype = product->y_dtype;
     plan->bias = bias != NULL;
     if (describe(plan, act)) {

@@ -43,10 +43,15 @@ static double bound_of(enum tolerance kind, enum rmk_dtype dtype, size_t length)
     return kind == PRODUCT ? 2e-6 * sqrt((double)length) : 2e-6;
 }
 
+static struct rmk_device *under_test; /* of the pair that is open */
+
 void check(enum rmk_err err, const char *expression)
 {
+    const char *fault = under_test != NULL ? rmk_device_fault(under_test) : NULL;
+
     if (err != RMK_OK) {
-        fail_msg("%s: %s", expression, rmk_err_name(err));
+        fail_msg("%s: %s%s%s", expression, rmk_err_name(err), fault != NULL ? ": " : "",
+                 fault != NULL ? fault : "");
     }
 }
 
@@ -75,6 +80,7 @@ void pair_open(struct pair *pair, enum rmk_dtype act, uint32_t threads)
     *pair = (struct pair){.act = act, .seed = 1};
     pair->ref = open_device("ref", RMK_F32, 1);
     pair->device = open_device(backend_under_test(), act, threads != 0 ? threads : 2);
+    under_test = pair->device;
 }
 
 void pair_close(struct pair *pair)
@@ -82,6 +88,7 @@ void pair_close(struct pair *pair)
     for (size_t i = 0; i < pair->memory_count; i++) {
         pair->owner[i]->ops->free(pair->owner[i], pair->memory[i]);
     }
+    under_test = NULL;
     rmk_device_destroy(pair->ref);
     rmk_device_destroy(pair->device);
 }

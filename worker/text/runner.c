@@ -488,6 +488,9 @@ out:
         runner->slots[open->slot].total == 0) {
         release_caches(runner, &runner->slots[open->slot]);
     }
+    if (err != RMK_OK) {
+        rmk_device_explain(runner->device, why);
+    }
     return err;
 }
 

@@ -357,5 +357,8 @@ enum rmk_err rmk_runner_run(struct rmk_runner *runner, const struct rmk_row *row
         RMK_TRY(combine(runner, rows, row_count, result_count, reads_out, poisoned, why));
     }
 out:
+    if (err != RMK_OK) {
+        rmk_device_explain(runner->device, why);
+    }
     return err;
 }

@@ -297,6 +297,7 @@ static void plan_done(struct rmk_lane_job *job)
     struct serve *serve = plan->serve;
     Remask__Cluster__V1__WorkerMessage message = REMASK__CLUSTER__V1__WORKER_MESSAGE__INIT;
 
+    rmk_host_check_device(&serve->host);
     if (!plan->stale && !serve->host.stopping && rmk_plan_epoch(plan->plan) == serve->epoch) {
         if (plan->err == RMK_OK) {
             message.kind_case = REMASK__CLUSTER__V1__WORKER_MESSAGE__KIND_STEP_RESULT;
@@ -619,6 +620,7 @@ int rmk_text_serve(const struct rmk_text_serve_options *options)
     rmk_host_init(&serve->host, "text", &serve->options.host);
     if (load_model(serve, &why) != RMK_OK) {
         rmk_log(RMK_LOG_ERROR, "text", "cannot load the model", "why=%s", why.text);
+        rmk_host_check_device(&serve->host);
         status = RMK_EXIT_CONFIG;
         goto out;
     }

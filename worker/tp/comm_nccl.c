@@ -11,6 +11,7 @@
  * next collective says so, and every step ends with one.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,7 @@ enum {
     PIECE_BYTES_MAX = 1 << 20,
     WATCH_MS = 5,
     POLL_US = 20,
+    POLLS_AT_ONCE = 200, /* before each is a sleep, which takes 50 us longer than it should */
 };
 
 struct nccl_comm {
@@ -40,6 +42,7 @@ struct nccl_comm {
     enum rmk_err cause;     /* why it was */
     struct rmk_why cause_why;
     bool leaving;
+    bool watching; /* the watchdog has the GPU */
     bool watched;
     pthread_t watchdog;
 };
@@ -104,7 +107,13 @@ static void *watch(void *context)
 {
     struct nccl_comm *n = context;
 
+    /* Nothing is copied, but the GPU is this thread's from now on. ncclCommAbort goes back to the
+     * one it found, which would be the first of the machine otherwise, with a context made there.
+     */
+    (void)n->device->ops->upload(n->device, n->scratch, n, 0);
     (void)pthread_mutex_lock(&n->mutex);
+    n->watching = true;
+    (void)pthread_cond_broadcast(&n->changed);
     while (!n->leaving && n->handle != NULL) {
         const uint64_t next_us = rmk_comm_now_us() + WATCH_MS * 1000u;
         const struct timespec next = {.tv_sec = (time_t)(next_us / 1000000u),
@@ -141,14 +150,26 @@ static void pause_shortly(void)
     (void)nanosleep(&pause, NULL);
 }
 
+/* What is enqueued takes tens of microseconds and comes twice a layer; connecting takes long. */
+static void pause_between(uint32_t polls)
+{
+    if (polls < POLLS_AT_ONCE) {
+        (void)sched_yield();
+    } else {
+        pause_shortly();
+    }
+}
+
 /* A non-blocking communicator takes the next call only when it is through with the last: enqueued,
  * not computed. */
 static enum rmk_err settle(struct nccl_comm *n, int result, struct rmk_why *why)
 {
+    uint32_t polls = 0;
+
     (void)pthread_mutex_lock(&n->mutex);
     while (n->handle != NULL && result == RMK_NCCL_IN_PROGRESS) {
         (void)pthread_mutex_unlock(&n->mutex);
-        pause_shortly();
+        pause_between(polls++);
         (void)pthread_mutex_lock(&n->mutex);
         look(n);
         if (n->handle != NULL) {
@@ -453,6 +474,11 @@ static enum rmk_err nccl_create(const struct rmk_comm_options *options,
         goto out;
     }
     n->watched = true;
+    (void)pthread_mutex_lock(&n->mutex);
+    while (!n->watching) { /* ops of a device come from one thread at a time */
+        (void)pthread_cond_wait(&n->changed, &n->mutex);
+    }
+    (void)pthread_mutex_unlock(&n->mutex);
     *out_comm = &n->comm;
     n = NULL;
 out:

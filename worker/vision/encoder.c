@@ -273,5 +273,8 @@ enum rmk_err rmk_encoder_encode(struct rmk_encoder *encoder, struct rmk_encoder_
         first_row += (size_t)items[i].tiles->grid.tile_count * patches;
     }
 out:
+    if (err != RMK_OK) {
+        rmk_device_explain(encoder->device, why);
+    }
     return err;
 }

@@ -32,6 +32,7 @@ static void answered(void *context, const struct rmk_order_answer *answer)
     Remask__Cluster__V1__EncodeFailed failed = REMASK__CLUSTER__V1__ENCODE_FAILED__INIT;
     Remask__Cluster__V1__WorkerMessage message = REMASK__CLUSTER__V1__WORKER_MESSAGE__INIT;
 
+    rmk_host_check_device(&serve->host);
     if (serve->host.stopping) {
         return;
     }
@@ -199,6 +200,7 @@ int rmk_vision_serve(const struct rmk_vision_serve_options *options)
     rmk_host_init(&serve->host, "vision", &serve->options.host);
     if (load_model(serve, &why) != RMK_OK) {
         rmk_log(RMK_LOG_ERROR, "vision", "cannot load the model", "why=%s", why.text);
+        rmk_host_check_device(&serve->host);
         status = RMK_EXIT_CONFIG;
         goto out;
     }

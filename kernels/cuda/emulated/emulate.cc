@@ -14,6 +14,7 @@
 #include <vector>
 
 #include <ucontext.h>
+#include <unistd.h>
 
 namespace
 {
@@ -256,6 +257,18 @@ static std::set<rmk_emulate_stream *> streams;
 
 extern "C" __attribute__((visibility("default"))) struct rmk_emulate_counts rmk_emulate_counts;
 struct rmk_emulate_counts rmk_emulate_counts;
+
+extern "C" __attribute__((visibility("default"))) int rmk_emulate_fault;
+int rmk_emulate_fault;
+
+cudaError_t cudaGetLastError(void)
+{
+    static const char *const file = getenv("RMK_EMULATE_FAULT");
+    const cudaError_t fault = (cudaError_t)rmk_emulate_fault;
+
+    rmk_emulate_fault = cudaSuccess;
+    return file != nullptr && unlink(file) == 0 ? cudaErrorLaunchFailure : fault;
+}
 
 static bool is_pinned(const void *memory)
 {

@@ -1,7 +1,7 @@
 /* The rows of the roofline that are forwards, at the size of LLaDA-V 8B, through kernels.h alone.
  *
  *     bench-gpu [--backend cuda] [--plugin FILE] [--dtype bf16|f16|f32] [--runs 10] [--only ROW]
- *               [--small]
+ *               [--by-rows] [--small]
  *
  *     full      R1   3039 rows of one request, 64 read               H200: 47.9 ms
  *     block1    R3   32 queries of one request over 3039 keys        3.46 ms
@@ -19,6 +19,7 @@
  * where a row counts those. Layers take turns with LAYER_SETS sets of weights and caches, which no
  * GPU's cache holds, so that the traffic is that of all layers with a fraction of the memory.
  * --small divides every size, to see that it runs: its shares mean nothing, and are left out.
+ * --by-rows: not batch invariant, each number of rows with an algorithm that suits it.
  * compare.py beside this does the same work in PyTorch.
  */
 #include <getopt.h>
@@ -154,7 +155,18 @@ static void check(enum rmk_err err, const char *what, const struct rmk_why *why)
     }
 }
 
-#define RUN(call) check((call), #call, NULL)
+/* An op, in functions that have `bench`. */
+#define RUN(call) ran(bench, (call), #call)
+
+static void ran(const struct bench *bench, enum rmk_err err, const char *what)
+{
+    struct rmk_why why = {.text = "the device failed"};
+
+    if (err != RMK_OK) {
+        rmk_device_explain(bench->device, &why);
+        check(err, what, &why);
+    }
+}
 
 static size_t act_bytes(const struct bench *bench)
 {
@@ -284,6 +296,13 @@ static void make(struct bench *bench)
         values[i] = (float)(rmk_prng_unit53(rmk_prng_splitmix(7, i)) - 0.5);
     }
     RUN(bench->ops->upload(bench->device, bench->x, values, (size_t)rows * width * sizeof(float)));
+    /* What the large product reads: zeros would draw less power and look faster. */
+    const size_t square = (size_t)square_of(bench) * square_of(bench);
+    for (size_t done = 0; done < square; done += (size_t)rows * width) {
+        RUN(bench->ops->cast(bench->device, bench->x, (uint8_t *)bench->up + done * act,
+                             square - done < (size_t)rows * width ? square - done
+                                                                  : (size_t)rows * width));
+    }
     for (uint32_t i = 0; i < width; i++) {
         values[i] = 1.0F;
     }
@@ -612,13 +631,10 @@ static void measure_rows(struct bench *bench)
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"backend", required_argument, NULL, 'b'},
-        {"plugin", required_argument, NULL, 'p'},
-        {"dtype", required_argument, NULL, 'd'},
-        {"runs", required_argument, NULL, 'n'},
-        {"small", no_argument, NULL, 's'},
-        {"only", required_argument, NULL, 'o'},
-        {NULL, 0, NULL, 0},
+        {"backend", required_argument, NULL, 'b'}, {"plugin", required_argument, NULL, 'p'},
+        {"dtype", required_argument, NULL, 'd'},   {"runs", required_argument, NULL, 'n'},
+        {"small", no_argument, NULL, 's'},         {"by-rows", no_argument, NULL, 'r'},
+        {"only", required_argument, NULL, 'o'},    {NULL, 0, NULL, 0},
     };
     struct bench bench = {.size = full_size, .runs = 10};
     struct rmk_device_options device = {.backend = "cuda", .act = RMK_BF16};
@@ -640,6 +656,8 @@ int main(int argc, char **argv)
             bench.runs = (uint32_t)strtoul(optarg, NULL, 10);
         } else if (option == 'o') {
             bench.only = optarg;
+        } else if (option == 'r') {
+            device.by_rows = true;
         } else if (option == 's') {
             bench.small = true;
             bench.size = small_size;
@@ -648,8 +666,9 @@ int main(int argc, char **argv)
         }
     }
     if (!good || bench.runs == 0 || bench.runs > RUNS_MAX) {
-        (void)fprintf(stderr, "usage: bench-gpu [--backend cuda|cpu|ref] [--plugin FILE] "
-                              "[--dtype bf16|f16|f32] [--runs N] [--only ROW] [--small]\n");
+        (void)fprintf(stderr,
+                      "usage: bench-gpu [--backend cuda|cpu|ref] [--plugin FILE] "
+                      "[--dtype bf16|f16|f32] [--runs N] [--only ROW] [--by-rows] [--small]\n");
         return 2;
     }
     check(rmk_device_create(&device, &bench.device, &why), "device", &why);

@@ -2,12 +2,14 @@
 
     compare.py BIN/bench-gpu [--dtype bf16|f16] [--runs N] [--out FILE] [-- ARGS of bench-gpu]
 
-Prints a table (ours, PyTorch's, their ratio, our share of the limit) and writes everything as JSON lines. Needs PyTorch
-with CUDA; with --small it runs anywhere, to see that it runs. Both sides have random weights, two sets of layers in turn,
+Prints a table (ours, PyTorch's, their ratio, our share of the limit) and writes everything as JSON lines, each row as soon
+as it is measured. $RMK_LIBRARY_PATH: where bench-gpu alone finds CUDA's libraries. Needs PyTorch with CUDA; with --small it
+runs anywhere, to see that it runs. Both sides have random weights, two sets of layers in turn,
 and read the head as the worker does: the best id and the log-sum-exp of the rows that are read.
 """
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -133,10 +135,28 @@ def median_ms(run, runs, device):
     return statistics.median(times)
 
 
-def ours(program, dtype, runs, arguments):
+def save(table, path):
+    if path:
+        with open(path, "w") as file:
+            for row in table.values():
+                print(json.dumps(row), file=file)
+
+
+def ours(program, dtype, runs, arguments, path):
     command = [program, "--dtype", dtype, "--runs", str(runs), *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return {row["row"]: row for row in map(json.loads, done.stdout.splitlines())}
+    environment = dict(os.environ)
+    if "RMK_LIBRARY_PATH" in environment:
+        environment["LD_LIBRARY_PATH"] = environment["RMK_LIBRARY_PATH"]
+    table = {}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as running:
+        for line in running.stdout:
+            print(line, end="", flush=True)
+            row = json.loads(line)
+            table[row["row"]] = row
+            save(table, path)
+    if running.returncode != 0:
+        sys.exit(f"compare.py: {program} ended with {running.returncode}")
+    return table
 
 
 def main():
@@ -153,7 +173,7 @@ def main():
     if device == "cpu" and not a.small:
         sys.exit("compare.py: PyTorch sees no GPU")
     extra = sys.argv[at + 1:] + (["--small"] if a.small else []) + (["--only", a.only] if a.only else [])
-    table = ours(a.program, a.dtype, a.runs, extra)  # its memory is free again when it has ended
+    table = ours(a.program, a.dtype, a.runs, extra, a.out)  # its memory is free again when it has ended
     name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
     print(f"{table['machine']['device']}; PyTorch {torch.__version__} on {name}, {a.dtype}")
     print(f"{'row':<10} {'id':<3} {'ours ms':>10} {'torch ms':>10} {'ratio':>6} {'limit ms':>9} {'share':>6}")
@@ -169,10 +189,7 @@ def main():
             print(f"{row:<10} {mine['id']:<3} {mine['ms_median']:>10.3f} {mine['torch_ms_median']:>10.3f} "
                   f"{mine['torch_ratio']:>6.2f} {mine.get('limit_ms', float('nan')):>9.3f} "
                   f"{mine.get('share', float('nan')):>6.3f}", flush=True)
-    if a.out:
-        with open(a.out, "w") as file:
-            for row in table.values():
-                print(json.dumps(row), file=file)
+            save(table, a.out)
 
 
 if __name__ == "__main__":

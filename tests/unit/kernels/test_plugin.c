@@ -100,6 +100,28 @@ static void a_device_of_the_plugin_is_made_and_ended(void **state)
     assert_null(device);
 }
 
+/* It is part of the numerics that a worker announces. */
+static void a_device_says_when_it_is_not_batch_invariant(void **state)
+{
+    static const struct {
+        enum rmk_dtype act;
+        bool by_rows;
+        bool said;
+    } cases[] = {{RMK_BF16, false, false}, {RMK_BF16, true, true}, {RMK_F32, true, false}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct rmk_device_options options = {.backend = "cuda",
+                                                   .act = cases[i].act,
+                                                   .plugin = getenv("RMK_TEST_EMULATED_PLUGIN"),
+                                                   .by_rows = cases[i].by_rows};
+        struct rmk_device *device = NULL;
+        assert_int_equal(rmk_device_create(&options, &device, NULL), RMK_OK);
+        assert_true((strstr(device->info.description, ", by rows") != NULL) == cases[i].said);
+        rmk_device_destroy(device);
+    }
+}
+
 /* What is refused leaves the device usable. */
 static void too_much_memory_and_too_wide_heads_are_refused(void **state)
 {
@@ -126,6 +148,43 @@ static void too_much_memory_and_too_wide_heads_are_refused(void **state)
     rmk_device_destroy(device);
 }
 
+static void a_fault_is_kept_with_its_sentence_and_full_memory_is_none(void **state)
+{
+    const char *plugin = getenv("RMK_TEST_EMULATED_PLUGIN");
+    void *library = dlopen(plugin, RTLD_NOW | RTLD_LOCAL);
+    struct rmk_device *device = NULL;
+    struct rmk_why why = {0};
+    struct rmk_why said = {.text = "step 3"};
+    void *memory = NULL;
+
+    (void)state;
+    assert_non_null(library);
+    int *fault = dlsym(library, "rmk_emulate_fault");
+    assert_non_null(fault);
+    assert_int_equal(create(plugin, RMK_F32, 0, &device, &why), RMK_OK);
+    assert_int_equal(device->ops->alloc(device, 64, &memory, &why), RMK_OK);
+    *fault = 2; /* cudaErrorMemoryAllocation */
+    assert_int_equal(device->ops->add(device, memory, memory, 16), RMK_ELIMIT);
+    assert_null(rmk_device_fault(device));
+    assert_int_equal(device->ops->synchronize(device, &why), RMK_OK);
+    *fault = 719; /* cudaErrorLaunchFailure */
+    assert_int_equal(device->ops->add(device, memory, memory, 16), RMK_EINTERNAL);
+    assert_non_null(
+        strstr(rmk_device_fault(device), "GPU 0: unspecified launch failure (add_kernel)"));
+    *fault = 1;
+    assert_int_equal(device->ops->add(device, memory, memory, 16), RMK_EINTERNAL);
+    assert_int_equal(device->ops->synchronize(device, &why), RMK_EINTERNAL);
+    assert_string_equal(why.text, rmk_device_fault(device)); /* the first, not the last */
+    for (int twice = 0; twice < 2; twice++) {
+        rmk_device_explain(device, &said);
+        assert_ptr_equal(strstr(said.text, "step 3: GPU 0: unspecified"), said.text);
+        assert_int_equal(strlen(said.text), strlen("step 3: ") + strlen(why.text));
+    }
+    device->ops->free(device, memory);
+    rmk_device_destroy(device);
+    (void)dlclose(library);
+}
+
 int main(void)
 {
     const struct CMUnitTest always[] = {
@@ -138,7 +197,9 @@ int main(void)
     };
     const struct CMUnitTest emulated[] = {
         cmocka_unit_test(a_device_of_the_plugin_is_made_and_ended),
+        cmocka_unit_test(a_device_says_when_it_is_not_batch_invariant),
         cmocka_unit_test(too_much_memory_and_too_wide_heads_are_refused),
+        cmocka_unit_test(a_fault_is_kept_with_its_sentence_and_full_memory_is_none),
     };
     int failures = cmocka_run_group_tests(always, NULL, NULL);
 
