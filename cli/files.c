@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,37 +10,57 @@
 
 enum { FIRST_BYTES = 64 * 1024 };
 
+/* A pipe may have nothing to read for ever. Unlike read, poll ends at every signal, so that Ctrl-C
+ * is heard. */
+static enum rmk_err wait_for_data(int fd, struct rmk_why *why)
+{
+    struct pollfd file = {.fd = fd, .events = POLLIN};
+
+    if (poll(&file, 1, -1) < 0 && errno == EINTR) {
+        return rmk_fail(why, RMK_ECANCELLED, "interrupted while it was read");
+    }
+    return RMK_OK;
+}
+
 /* Grows as it reads: a pipe has no size. */
 static enum rmk_err read_all(int fd, size_t bytes_max, uint8_t **data, size_t *size,
                              struct rmk_why *why)
 {
     size_t capacity = 0;
+    enum rmk_err err;
 
     for (;;) {
         if (*size == capacity) {
             size_t larger = capacity == 0 ? FIRST_BYTES : 2 * capacity;
             uint8_t *fresh = realloc(*data, larger);
             if (fresh == NULL) {
-                return rmk_fail(why, RMK_ELIMIT, "no memory for its %zu bytes", larger);
+                err = rmk_fail(why, RMK_ELIMIT, "no memory for its %zu bytes", larger);
+                goto out;
             }
             *data = fresh;
             capacity = larger;
         }
+        RMK_TRY(wait_for_data(fd, why));
         ssize_t got = read(fd, *data + *size, capacity - *size);
-        if (got < 0 && errno == EINTR) {
+        if (got < 0 && (errno == EINTR || errno == EAGAIN)) {
             continue;
         }
         if (got < 0) {
-            return rmk_fail(why, errno == EISDIR ? RMK_EINVAL : RMK_EIO, "%s", strerror(errno));
+            err = rmk_fail(why, errno == EISDIR ? RMK_EINVAL : RMK_EIO, "%s", strerror(errno));
+            goto out;
         }
         if (got == 0) {
-            return *size > 0 ? RMK_OK : rmk_fail(why, RMK_EINVAL, "the file is empty");
+            err = *size > 0 ? RMK_OK : rmk_fail(why, RMK_EINVAL, "the file is empty");
+            goto out;
         }
         *size += (size_t)got;
         if (*size > bytes_max) {
-            return rmk_fail(why, RMK_ELIMIT, "the file is larger than %zu bytes", bytes_max);
+            err = rmk_fail(why, RMK_ELIMIT, "the file is larger than %zu bytes", bytes_max);
+            goto out;
         }
     }
+out:
+    return err;
 }
 
 enum rmk_err rmk_files_read(const char *path, size_t bytes_max, uint8_t **out_data,
@@ -51,7 +72,7 @@ enum rmk_err rmk_files_read(const char *path, size_t bytes_max, uint8_t **out_da
     int fd;
 
     do {
-        fd = open(path, O_RDONLY | O_CLOEXEC);
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe may have no writer */
     } while (fd < 0 && errno == EINTR);
     if (fd < 0) {
         return rmk_fail(why, errno == ENOENT ? RMK_ENOTFOUND : RMK_EIO, "%s", strerror(errno));
@@ -95,6 +116,12 @@ enum rmk_err rmk_paths_add_stdin(struct rmk_paths *paths, struct rmk_why *why)
     while ((size = getline(&line, &capacity, stdin)) >= 0) {
         while (size > 0 && (line[size - 1] == '\n' || line[size - 1] == '\r')) {
             line[--size] = '\0';
+        }
+        if (strlen(line) < (size_t)size) {
+            err = rmk_fail(why, RMK_EINVAL,
+                           "standard input is no text; `-` reads paths from it, one a line (a "
+                           "picture itself can come from /dev/stdin)");
+            goto out;
         }
         if (size > 0) {
             RMK_TRY(rmk_paths_add(paths, line, why));
