@@ -324,7 +324,7 @@ void rmk_app_reload(struct rmk_app *app)
     struct rmk_why why = {0};
 
     if (app->keys == NULL) {
-        rmk_log(RMK_LOG_INFO, "app", "nothing to reload", "why=there is no --api-keys");
+        rmk_log(RMK_LOG_INFO, "app", "nothing to reload", "why=%s", "there is no --api-keys");
     } else if (rmk_keys_load(app->keys, &why) == RMK_OK) {
         announce_keys(app);
     } else {
