@@ -109,7 +109,10 @@ def test_variables_for_up_are_not_for_its_processes(tmp_path, monkeypatch):
     for name, value in (("CONFIG", tmp_path / "up.conf"), ("LISTEN", "nowhere"), ("SLOTS", "none"), ("SEED", "-")):
         monkeypatch.setenv(f"REMASK_{name}", str(value))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    result = run_remask("up", "--detach", timeout=60)
+    result = run_remask("up", "--detach", "--json", timeout=60)
     monkeypatch.delenv("REMASK_CONFIG")
     down = run_remask("down")
     assert (result.returncode, down.returncode) == (0, 0), result.stderr
+    told = json.loads(result.stdout)
+    assert set(told) == {"name", "pid", "endpoint", "metrics", "cluster", "logs", "seconds"}
+    assert told["name"] == "default" and told["endpoint"].startswith("127.0.0.1:")
