@@ -11,6 +11,28 @@
 #include "cli/cli.h"
 #include "common/config.h"
 
+/* REMASK_SEED or REMASK_CONFIG of whoever typed `remask up` are for that command: what its
+ * processes get are flags. */
+static void forget_own_variables(void)
+{
+    static const char prefix[] = "REMASK_";
+    size_t i = 0;
+
+    while (environ[i] != NULL) {
+        const size_t size = strcspn(environ[i], "=");
+        char name[256];
+
+        if (strncmp(environ[i], prefix, sizeof(prefix) - 1) == 0 && size < sizeof(name)) {
+            memcpy(name, environ[i], size);
+            name[size] = '\0';
+            if (unsetenv(name) == 0) {
+                continue; /* the others have moved up */
+            }
+        }
+        i++;
+    }
+}
+
 int rmk_bind_run(int argc, char **argv)
 {
     if (argc < 3) {
@@ -26,6 +48,7 @@ int rmk_bind_run(int argc, char **argv)
     if ((long)getppid() != parent) {
         return RMK_EXIT_FAILURE; /* it went before we asked */
     }
+    forget_own_variables();
     (void)execv(argv[2], argv + 2);
     (void)fprintf(stderr, "remask: %s cannot be started: %s\n", argv[2], strerror(errno));
     return RMK_EXIT_CONFIG;

@@ -1,6 +1,7 @@
 #include <stdio.h>
 
 #include "cli/caption.h"
+#include "cli/cli.h"
 #include "cli/client.h"
 #include "cli/json_text.h"
 
@@ -50,9 +51,9 @@ static void print_error(const struct rmk_caption_options *options,
     }
     (void)fflush(stdout);
     if (job->path_count == 1) {
-        (void)fprintf(stderr, "remask caption: %s: %s\n", job->paths[0], job->answer.why.text);
+        rmk_cli_complain("remask caption: %s: %s", job->paths[0], job->answer.why.text);
     } else {
-        (void)fprintf(stderr, "remask caption: %s\n", job->answer.why.text);
+        rmk_cli_complain("remask caption: %s", job->answer.why.text);
     }
 }
 

@@ -32,6 +32,7 @@ struct sender {
     size_t failed;
     size_t unreachable;
     int interrupted; /* the signal; 0: none */
+    bool signalled;  /* one has come of which the loop has not told us yet */
 };
 
 static void go_on(struct sender *sender);
@@ -44,7 +45,7 @@ static void print_ready(struct sender *sender)
     while (sender->printed < sender->job_count && sender->jobs[sender->printed].done) {
         struct rmk_caption_job *job = &sender->jobs[sender->printed++];
 
-        if (sender->interrupted == 0) {
+        if (sender->interrupted == 0 && !sender->signalled) {
             rmk_caption_print(sender->options, job);
         }
         sender->failed += job->answer.result == NULL;
@@ -86,6 +87,7 @@ static void start(struct flight *flight, struct rmk_caption_job *job)
         rmk_request_pack(request, job->paths, job->path_count, &packed, &size, &job->answer.why);
 
     if (err != RMK_OK) {
+        sender->signalled = err == RMK_ECANCELLED;
         job->answer.status = rmk_status_of(err);
         job->done = true;
         return;
@@ -151,12 +153,12 @@ static void go_on(struct sender *sender)
         sender->interrupted = SIGPIPE;
         cancel_all(sender);
     }
-    while (sender->begun < sender->job_count && sender->begun < sender->printed + ahead_max &&
-           (flight = free_flight(sender)) != NULL) {
+    while (!sender->signalled && sender->begun < sender->job_count &&
+           sender->begun < sender->printed + ahead_max && (flight = free_flight(sender)) != NULL) {
         start(flight, &sender->jobs[sender->begun++]);
         print_ready(sender);
     }
-    if (sender->active == 0 && sender->begun == sender->job_count) {
+    if (sender->active == 0 && sender->begun == sender->job_count && !sender->signalled) {
         close_signals(sender);
     }
 }
@@ -169,6 +171,7 @@ static void on_signal(uv_signal_t *handle, int number)
         _exit(128 + number); /* asked twice: at once */
     }
     sender->interrupted = number;
+    sender->signalled = false;
     cancel_all(sender);
     go_on(sender);
 }
@@ -181,8 +184,7 @@ static bool under_way(const struct sender *sender)
 static int exit_status(const struct sender *sender)
 {
     if (sender->interrupted == SIGPIPE) {
-        (void)fprintf(stderr, "remask caption: standard output cannot be written\n");
-        return RMK_EXIT_FAILURE;
+        return rmk_cli_unwritten("remask caption");
     }
     if (sender->interrupted != 0) {
         (void)fprintf(stderr, "remask caption: interrupted; %zu of %zu requests were answered\n",
@@ -203,12 +205,13 @@ int rmk_caption_send(const struct rmk_caption_options *options, const char *endp
     struct rmk_why why = {0};
 
     sender.flights = calloc(width(&sender), sizeof(*sender.flights));
-    if (sender.flights == NULL ||
-        rmk_client_open(&sender.client, endpoint, options->request.api_key, &why) != RMK_OK) {
-        (void)fprintf(stderr, "remask caption: %s\n",
-                      sender.flights == NULL ? "no memory for requests" : why.text);
+    enum rmk_err err = sender.flights == NULL ? rmk_fail(&why, RMK_ELIMIT, "no memory for requests")
+                                              : rmk_client_open(&sender.client, endpoint,
+                                                                options->request.api_key, &why);
+    if (err != RMK_OK) {
+        (void)fprintf(stderr, "remask caption: %s\n", why.text);
         free(sender.flights);
-        return RMK_EXIT_USAGE;
+        return rmk_cli_exit_of_open(err);
     }
     for (size_t i = 0; i < width(&sender); i++) {
         sender.flights[i].sender = &sender;

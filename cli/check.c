@@ -3,6 +3,7 @@
 
 #include "cli/check_tensors.h"
 #include "cli/cli.h"
+#include "cli/json_text.h"
 #include "common/config.h"
 #include "model/known_answers.h"
 #include "model/safetensors.h"
@@ -15,17 +16,40 @@ struct check {
     struct rmk_checkpoint *model;
     struct rmk_checkpoint *tower; /* a separate folder's */
     uint32_t failed;
+    json_t *lines; /* NULL: they are printed at once, as text */
 };
 
-static void good(const char *what, const char *details)
+static void tell(struct check *check, bool ok, const char *what, const char *sentence)
 {
-    (void)printf("ok    %-14s %s\n", what, details);
+    check->failed += !ok;
+    if (check->lines == NULL) {
+        (void)printf("%-5s %-14s %s\n", ok ? "ok" : "FAIL", what, sentence);
+        return;
+    }
+    (void)json_array_append_new(check->lines,
+                                json_pack("{s:s, s:b, s:o, s:[]}", "check", what, "ok", ok,
+                                          "details", rmk_json_text(sentence), "faults"));
+}
+
+static void good(struct check *check, const char *what, const char *details)
+{
+    tell(check, true, what, details);
 }
 
 static void bad(struct check *check, const char *what, const char *sentence)
 {
-    (void)printf("FAIL  %-14s %s\n", what, sentence);
-    check->failed++;
+    tell(check, false, what, sentence);
+}
+
+/* One of the things that the line before counts. */
+static void tell_fault(struct check *check, const char *sentence)
+{
+    if (check->lines == NULL) {
+        (void)printf("        %s\n", sentence);
+        return;
+    }
+    json_t *last = json_array_get(check->lines, json_array_size(check->lines) - 1);
+    (void)json_array_append_new(json_object_get(last, "faults"), rmk_json_text(sentence));
 }
 
 static void check_config(struct check *check)
@@ -37,15 +61,15 @@ static void check_config(struct check *check)
     (void)snprintf(
         line, sizeof(line), "%u layers, width %u, %u heads (%u for keys and values), vocabulary %u",
         text->layer_count, text->width, text->head_count, text->kv_head_count, text->vocab_rows);
-    good("config", line);
+    good(check, "config", line);
     if (vision->present) {
         (void)snprintf(
             line, sizeof(line), "%u layers, width %u, tiles of %u pixels, %u rows each%s%.100s",
             vision->layer_count, vision->width, vision->tile, vision->side * vision->side,
             check->spec.vision_dir[0] != '\0' ? ", from " : "", check->spec.vision_dir);
-        good("vision config", line);
+        good(check, "vision config", line);
     } else {
-        good("vision config", "none: a text-only model");
+        good(check, "vision config", "none: a text-only model");
     }
 }
 
@@ -60,14 +84,14 @@ static void check_known_answers(struct check *check)
     uint32_t failed = 0;
 
     if (rmk_tokenizer_size(check->tokenizer) != PUBLISHED_SIZE) {
-        good("known answers", "none for this tokenizer: it is not the published one");
+        good(check, "known answers", "none for this tokenizer: it is not the published one");
         return;
     }
     if (rmk_tokenizer_known_answers(check->tokenizer, &failed, &why) == RMK_OK) {
         (void)snprintf(line, sizeof(line), "all %u texts", count);
-        good("known answers", line);
+        good(check, "known answers", line);
     } else if (failed == count) {
-        good("known answers", "none of them: another tokenizer of the same size");
+        good(check, "known answers", "none of them: another tokenizer of the same size");
     } else {
         (void)snprintf(line, sizeof(line), "%u of %u texts: %s", failed, count, why.text);
         bad(check, "known answers", line);
@@ -86,7 +110,7 @@ static void check_tokenizer(struct check *check, const char *dir)
     }
     (void)snprintf(line, sizeof(line), "%u tokens, mask %d", check->spec.text.vocab,
                    check->spec.text.mask_id);
-    good("tokenizer", line);
+    good(check, "tokenizer", line);
     check_known_answers(check);
 }
 
@@ -96,17 +120,18 @@ static void report(struct check *check, const char *what, const struct rmk_tenso
 
     if (faults->count == 0) {
         (void)snprintf(line, sizeof(line), "%u tensors", faults->checked);
-        good(what, line);
+        good(check, what, line);
         return;
     }
     (void)snprintf(line, sizeof(line), "%u of %u tensors are missing or wrong", faults->count,
                    faults->checked);
     bad(check, what, line);
     for (uint32_t i = 0; i < faults->count && i < RMK_TENSOR_FAULTS_MAX; i++) {
-        (void)printf("        %s\n", faults->sentences[i].text);
+        tell_fault(check, faults->sentences[i].text);
     }
     if (faults->count > RMK_TENSOR_FAULTS_MAX) {
-        (void)printf("        and %u more\n", faults->count - RMK_TENSOR_FAULTS_MAX);
+        (void)snprintf(line, sizeof(line), "and %u more", faults->count - RMK_TENSOR_FAULTS_MAX);
+        tell_fault(check, line);
     }
 }
 
@@ -144,7 +169,7 @@ static void check_weights(struct check *check, const char *dir)
     }
     (void)snprintf(line, sizeof(line), "%zu tensors in the files",
                    rmk_checkpoint_count(check->model));
-    good("checkpoint", line);
+    good(check, "checkpoint", line);
     rmk_check_language(&check->spec, check->model, &faults[0]);
     report(check, "language model", &faults[0]);
     if (check->spec.vision.present) {
@@ -156,9 +181,9 @@ out:
     free(faults);
 }
 
-static int run(const char *dir, const char *vision_dir)
+static int run(const char *dir, const char *vision_dir, bool json)
 {
-    struct check check = {0};
+    struct check check = {.lines = json ? json_array() : NULL};
     struct rmk_why why = {0};
 
     if (rmk_spec_read(dir, vision_dir, NULL, &check.spec, &why) == RMK_OK) {
@@ -171,6 +196,10 @@ static int run(const char *dir, const char *vision_dir)
     rmk_tokenizer_destroy(check.tokenizer);
     rmk_checkpoint_close(check.model);
     rmk_checkpoint_close(check.tower);
+    if (json) {
+        rmk_json_print_line(json_pack("{s:o, s:b, s:o}", "model", rmk_json_text(dir), "ok",
+                                      check.failed == 0, "checks", check.lines));
+    }
     if (check.failed > 0) {
         (void)fflush(stdout);
         (void)fprintf(stderr, "remask check: %s: %u check%s failed\n", dir, check.failed,
@@ -183,12 +212,17 @@ static int run(const char *dir, const char *vision_dir)
 int rmk_check_run(int argc, char **argv)
 {
     const char *vision_dir = NULL;
+    bool json = false;
     struct rmk_config_flag flags[] = {
         {.name = "vision-dir",
          .kind = RMK_CONFIG_TEXT,
          .target = &vision_dir,
          .argument = "DIR",
          .help = "separate SigLIP2 folder, where the checkpoint lacks its tower"},
+        {.name = "json",
+         .kind = RMK_CONFIG_SWITCH,
+         .target = &json,
+         .help = "one line of JSON: model, ok, and each check with its details and faults"},
     };
     struct rmk_config config = {
         .program = "remask check",
@@ -203,7 +237,7 @@ int rmk_check_run(int argc, char **argv)
     int status = rmk_config_load(&config, argc, argv);
 
     if (status < 0) {
-        status = run(config.operands[0], vision_dir);
+        status = run(config.operands[0], vision_dir, json);
     }
     rmk_config_deinit(&config);
     return status;

@@ -1,8 +1,12 @@
 #include "cli/cli.h"
 
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/bind.h"
 #include "common/config.h"
@@ -115,6 +119,50 @@ int rmk_cli_exit_of(enum rmk_err err)
     }
 }
 
+int rmk_cli_exit_of_open(enum rmk_err err)
+{
+    return err == RMK_EINVAL ? RMK_EXIT_USAGE : rmk_cli_exit_of(err);
+}
+
+void rmk_cli_complain(const char *format, ...)
+{
+    char text[4096 + sizeof(((struct rmk_why *)0)->text)];
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    for (char *at = text; *at != '\0'; at++) {
+        if ((unsigned char)*at < ' ' || *at == 0x7f) {
+            *at = '?';
+        }
+    }
+    (void)fprintf(stderr, "%s\n", text);
+}
+
+int rmk_cli_unwritten(const char *program)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+
+    if (poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0) {
+        return 128 + SIGPIPE;
+    }
+    (void)fprintf(stderr, "%s: standard output cannot be written\n", program);
+    return RMK_EXIT_FAILURE;
+}
+
+static int run_command(const struct rmk_command *command, int argc, char **argv)
+{
+    char program[64];
+    int status = command->run(argc, argv);
+
+    if ((fflush(stdout) != 0 || ferror(stdout) != 0) && status == RMK_EXIT_OK) {
+        (void)snprintf(program, sizeof(program), "remask %s", command->name);
+        status = rmk_cli_unwritten(program);
+    }
+    return status;
+}
+
 static void print_usage(FILE *out)
 {
     (void)fprintf(out, "usage: remask COMMAND [FLAGS]; remask COMMAND --help lists the flags\n\n");
@@ -134,15 +182,13 @@ int rmk_cli_run(int argc, char **argv)
         print_usage(stdout);
         return RMK_EXIT_OK;
     }
-    if (strcmp(argv[1], "--version") == 0) {
-        return run_version(argc - 1, argv + 1);
-    }
     if (strcmp(argv[1], RMK_BIND_COMMAND) == 0) {
         return rmk_bind_run(argc - 1, argv + 1);
     }
-    const struct rmk_command *command = rmk_cli_find(argv[1]);
+    const struct rmk_command *command =
+        rmk_cli_find(strcmp(argv[1], "--version") == 0 ? "version" : argv[1]);
     if (command != NULL) {
-        return command->run(argc - 1, argv + 1);
+        return run_command(command, argc - 1, argv + 1);
     }
     const struct rmk_command *nearest = rmk_cli_nearest(argv[1]);
     if (nearest != NULL) {

@@ -9,7 +9,7 @@
 
 #include "common/err.h"
 
-/* As sysexits.h has them; 128 + n after signal n. */
+/* As sysexits.h has them; 128 + n after signal n, SIGPIPE where the reader of stdout has left. */
 enum {
     RMK_EXIT_OK = 0,
     RMK_EXIT_FAILURE = 1,
@@ -35,6 +35,16 @@ const struct rmk_command *rmk_cli_find(const char *name);
 const struct rmk_command *rmk_cli_nearest(const char *name);
 
 int rmk_cli_exit_of(enum rmk_err err);
+/* Of opening a client: what is wrong with an address is a mistake of usage. */
+int rmk_cli_exit_of_open(enum rmk_err err);
+
+/* A sentence and a line end to stderr. Control characters, as a path may have them, do not reach
+ * the terminal. */
+void rmk_cli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* The exit status of a program whose output could not be written. Says so, unless the reader of a
+ * pipe has left: then it wants nothing more. */
+int rmk_cli_unwritten(const char *program);
 
 int rmk_caption_run(int argc, char **argv);
 int rmk_compare_run(int argc, char **argv);

@@ -20,10 +20,12 @@ enum rmk_err rmk_client_open(struct rmk_client *client, const char *endpoint, co
     client->endpoint = endpoint;
     (void)uv_loop_init(&client->loop);
     RMK_TRY(rmk_rpc_create(&client->loop, &client->rpc, why));
-    RMK_TRY(rmk_rpc_channel_create(client->rpc, endpoint, &options, &client->channel, why));
-out:
+    err = rmk_rpc_channel_create(client->rpc, endpoint, &options, &client->channel, why);
     if (err != RMK_OK) {
         rmk_why_context(why, "--endpoint");
+    }
+out:
+    if (err != RMK_OK) {
         rmk_client_close(client);
     }
     return err;

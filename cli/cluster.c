@@ -343,6 +343,7 @@ static enum rmk_err find_folders(struct rmk_cluster *cluster, struct rmk_why *wh
     const struct rmk_up_options *options = cluster->options;
     size_t size = sizeof(cluster->bin_dir);
     char *resolved = realpath(options->model, NULL);
+    struct stat found;
     enum rmk_err err = RMK_OK;
 
     if (resolved == NULL) {
@@ -364,6 +365,12 @@ static enum rmk_err find_folders(struct rmk_cluster *cluster, struct rmk_why *wh
     if (mkdir(cluster->log_dir, 0700) != 0 && errno != EEXIST) {
         err = rmk_fail(why, RMK_EIO, "the log folder %s cannot be made: %s", cluster->log_dir,
                        strerror(errno));
+        goto out;
+    }
+    if (access(cluster->log_dir, W_OK | X_OK) != 0 || stat(cluster->log_dir, &found) != 0 ||
+        !S_ISDIR(found.st_mode)) {
+        err = rmk_fail(why, RMK_EIO, "--log-dir %s is no folder that can be written to",
+                       cluster->log_dir);
         goto out;
     }
     (void)unlink(cluster->ready_file);

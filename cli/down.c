@@ -32,12 +32,17 @@ static bool wait_until_gone(const char *name, uint64_t timeout_us)
 
 static int stop(const char *name, uint64_t timeout_us)
 {
+    char path[RMK_STATE_PATH_MAX];
     struct rmk_why why = {0};
     json_t *state = NULL;
 
     if (rmk_state_check_name(name, &why) != RMK_OK) {
         (void)fprintf(stderr, "remask down: %s\n", why.text);
         return RMK_EXIT_USAGE;
+    }
+    if (rmk_state_path(name, "", path, &why) != RMK_OK) {
+        (void)fprintf(stderr, "remask down: %s\n", why.text);
+        return RMK_EXIT_FAILURE;
     }
     if (!rmk_state_running(name)) {
         (void)fprintf(stderr, "remask down: no cluster named %s is running\n", name);

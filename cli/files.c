@@ -57,6 +57,12 @@ enum rmk_err rmk_paths_add_stdin(struct rmk_paths *paths, struct rmk_why *why)
         while (size > 0 && (line[size - 1] == '\n' || line[size - 1] == '\r')) {
             line[--size] = '\0';
         }
+        if (strlen(line) < (size_t)size) {
+            err = rmk_fail(why, RMK_EINVAL,
+                           "standard input is no text; `-` reads paths from it, one a line (a "
+                           "picture itself can come from /dev/stdin)");
+            goto out;
+        }
         if (size > 0) {
             RMK_TRY(rmk_paths_add(paths, line, why));
         }

@@ -41,7 +41,8 @@ json_t *rmk_json_bytes(struct rmk_bytes rest)
 
 void rmk_json_print_line(json_t *value)
 {
-    char *line = json_dumps(value, JSON_COMPACT);
+    /* As many digits as a measurement has: 17 would print 0.954 as 0.95399999999999996. */
+    char *line = json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(9));
 
     json_decref(value);
     if (line == NULL) {

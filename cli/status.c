@@ -74,13 +74,14 @@ static int ask(const char *endpoint, const char *api_key, uint64_t timeout_us, b
     struct rmk_client client;
     struct rmk_why why = {0};
 
-    if (rmk_client_open(&client, endpoint, api_key, &why) != RMK_OK) {
+    enum rmk_err err = rmk_client_open(&client, endpoint, api_key, &why);
+    if (err != RMK_OK) {
         (void)fprintf(stderr, "remask status: %s\n", why.text);
-        return RMK_EXIT_USAGE;
+        return rmk_cli_exit_of_open(err);
     }
-    enum rmk_err err = rmk_client_ask(&client, "/remask.v1.Remask/Status", &request.base,
-                                      &remask__v1__status_reply__descriptor,
-                                      (timeout_us + 999) / 1000, &reply, &why);
+    err = rmk_client_ask(&client, "/remask.v1.Remask/Status", &request.base,
+                         &remask__v1__status_reply__descriptor, (timeout_us + 999) / 1000, &reply,
+                         &why);
     if (err != RMK_OK) {
         (void)fprintf(stderr, "remask status: %s\n", why.text);
     } else if (json) {

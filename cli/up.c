@@ -10,17 +10,19 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/json_text.h"
 #include "cli/state.h"
 #include "common/clock.h"
 #include "common/limits.h"
 
-enum { FLAG_COUNT = 17 };
+enum { FLAG_COUNT = 18 };
 
 struct command {
     struct rmk_up_options options;
     int backend;
     int dtype;
     bool detach;
+    bool json;
     int told_fd; /* detached: the parent waits for a byte here; -1 */
 };
 
@@ -95,6 +97,10 @@ static void fill_flags(struct command *command, struct rmk_config_flag flags[FLA
          .kind = RMK_CONFIG_SWITCH,
          .target = &command->detach,
          .help = "go to the background when ready; `remask down` stops it"},
+        {.name = "json",
+         .kind = RMK_CONFIG_SWITCH,
+         .target = &command->json,
+         .help = "when ready, one line of JSON with the addresses instead of text"},
         {.name = "name",
          .kind = RMK_CONFIG_TEXT,
          .target = &options->name,
@@ -163,15 +169,33 @@ static void leave_terminal(struct rmk_cluster *cluster, int told_fd)
     (void)close(told_fd);
 }
 
-static void on_ready(struct rmk_cluster *cluster, void *context)
+static void print_json(const struct rmk_cluster *cluster)
 {
-    struct command *command = context;
+    rmk_json_print_line(json_pack("{s:s, s:i, s:s, s:s, s:s, s:o, s:f}", "name",
+                                  cluster->options->name, "pid", (int)getpid(), "endpoint",
+                                  cluster->endpoint, "metrics", cluster->metrics, "cluster",
+                                  cluster->internal, "logs", rmk_json_text(cluster->log_dir),
+                                  "seconds", (double)(rmk_clock_us() - cluster->begun_us) / 1e6));
+}
 
+static void print_text(const struct rmk_cluster *cluster)
+{
     (void)printf("gRPC     %s\n", cluster->endpoint);
     (void)printf("metrics  http://%s/metrics\n", cluster->metrics);
     (void)printf("workers  %s\n", cluster->internal);
     (void)printf("logs     %s\n", cluster->log_dir);
     (void)printf("ready in %.1f s\n", (double)(rmk_clock_us() - cluster->begun_us) / 1e6);
+}
+
+static void on_ready(struct rmk_cluster *cluster, void *context)
+{
+    struct command *command = context;
+
+    if (command->json) {
+        print_json(cluster);
+    } else {
+        print_text(cluster);
+    }
     (void)fflush(stdout);
     if (command->told_fd >= 0) {
         leave_terminal(cluster, command->told_fd);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -57,7 +58,7 @@ static enum rmk_err fail_errno(struct rmk_why *why)
 enum rmk_err rmk_file_open(const char *path, enum rmk_file_kind kind, int *out_fd,
                            struct rmk_why *why)
 {
-    const int flags = O_RDONLY | O_CLOEXEC | (kind == RMK_FILE_REGULAR ? O_NONBLOCK : 0);
+    const int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK; /* a pipe may have no writer */
     struct stat status;
     enum rmk_err err;
     int fd;
@@ -87,6 +88,18 @@ out:
     return err;
 }
 
+/* A pipe may have nothing to read for ever. Unlike read, poll ends at every signal, so that Ctrl-C
+ * is heard. A regular file is always ready. */
+static enum rmk_err wait_for_data(int fd, struct rmk_why *why)
+{
+    struct pollfd file = {.fd = fd, .events = POLLIN};
+
+    if (poll(&file, 1, -1) < 0 && errno == EINTR) {
+        return rmk_fail(why, RMK_ECANCELLED, "interrupted while it was read");
+    }
+    return RMK_OK;
+}
+
 /* To the end: a pipe has no size, and a file's may change meanwhile. One byte more than is allowed
  * tells that there is more. */
 static enum rmk_err read_all(int fd, size_t bytes_max, struct buffer *buffer, struct rmk_why *why)
@@ -97,8 +110,9 @@ static enum rmk_err read_all(int fd, size_t bytes_max, struct buffer *buffer, st
         if (buffer->size + 1 >= buffer->capacity) {
             RMK_TRY(grow(buffer, rmk_least(2 * buffer->capacity, bytes_max + 2), why));
         }
+        RMK_TRY(wait_for_data(fd, why));
         ssize_t got = read(fd, buffer->data + buffer->size, buffer->capacity - 1 - buffer->size);
-        if (got < 0 && errno == EINTR) {
+        if (got < 0 && (errno == EINTR || errno == EAGAIN)) {
             continue;
         }
         if (got < 0) {

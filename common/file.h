@@ -20,8 +20,9 @@ enum rmk_err rmk_file_open(const char *path, enum rmk_file_kind kind, int *out_f
 /* All that is left in `fd`, malloc'ed; a NUL follows it that does not count. What has been read is
  * nowhere else in memory, so that a secret can be wiped; it is wiped here on failure.
  *
- * Errors: RMK_ELIMIT (more than `bytes_max`, or no memory), RMK_EINVAL (a folder), RMK_EIO (it
- * cannot be read, or was cut short meanwhile). */
+ * Errors: RMK_ECANCELLED (a signal while a pipe had nothing to read), RMK_ELIMIT (more than
+ * `bytes_max`, or no memory), RMK_EINVAL (a folder), RMK_EIO (it cannot be read, or was cut short
+ * meanwhile). */
 enum rmk_err rmk_file_read_open(int fd, size_t bytes_max, uint8_t **out_data, size_t *out_size,
                                 struct rmk_why *why);
 

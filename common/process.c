@@ -1,13 +1,40 @@
 #include "common/process.h"
 
+#include <fcntl.h>
 #include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
+
+/* A standard stream that the parent has closed would become the first file or socket that we open,
+ * and our output would go there. What stands in its place fails when it is used, as a closed one
+ * does. */
+static void fill_standard_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0) {
+            (void)!open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+        }
+    }
+}
+
+/* As many as the administrator allows: every client and worker is a socket. */
+static void raise_open_files(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
 
 void rmk_process_init(void)
 {
+    fill_standard_streams();
+    raise_open_files();
     (void)signal(SIGPIPE, SIG_IGN);
 
     /* By default glibc maps every allocation above 128 KiB on its own and gives it back on free, so
@@ -37,6 +64,18 @@ void rmk_process_explain_truncation(const char *what)
 
     mapped = what;
     (void)sigaction(SIGBUS, &action, NULL);
+}
+
+enum rmk_err rmk_process_check_open_files(uint32_t needed, struct rmk_why *why)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < needed) {
+        return rmk_fail(why, RMK_ELIMIT,
+                        "only %llu files may be open at once (ulimit -n), at least %u are needed",
+                        (unsigned long long)limit.rlim_cur, needed);
+    }
+    return RMK_OK;
 }
 
 uint32_t rmk_process_cores(void)

@@ -577,8 +577,12 @@ static enum rmk_err read_vision(const json_t *config, const char *vision_dir, st
     spec->vision.present = true;
     err = get_count(config, "mm_hidden_size", spec->vision.width, WIDTH_MAX, &width, why);
     if (err == RMK_OK && width != spec->vision.width) {
-        err = rmk_fail(why, RMK_EINVAL, "mm_hidden_size is %u, but the vision tower is %u wide",
-                       width, spec->vision.width);
+        err =
+            rmk_fail(why, RMK_EINVAL, "mm_hidden_size is %u, but the vision tower is %u wide%s",
+                     width, spec->vision.width,
+                     spec->vision_dir[0] == '\0'
+                         ? ", as the published one: no SigLIP2 folder says otherwise (--vision-dir)"
+                         : "");
     }
     if (err == RMK_OK) {
         err = read_projector(config, &spec->vision, why);

@@ -6,6 +6,7 @@
 #include <grpc/support/log.h>
 
 #include "common/log.h"
+#include "common/process.h"
 #include "common/rpc/internal.h"
 
 #if defined(__SANITIZE_THREAD__)
@@ -19,6 +20,8 @@ void __tsan_release(void *address);
 #define TSAN_ACQUIRE(address) ((void)(address))
 #define TSAN_RELEASE(address) ((void)(address))
 #endif
+
+enum { OPEN_FILES_MIN = 48 }; /* event queues, their wake-ups, and some connections */
 
 static const char *const status_names[RMK_STATUS_COUNT] = {
     "OK",
@@ -205,9 +208,13 @@ static void on_grpc_log(gpr_log_func_args *args)
 
 enum rmk_err rmk_rpc_create(uv_loop_t *loop, struct rmk_rpc **out_rpc, struct rmk_why *why)
 {
-    struct rmk_rpc *rpc = calloc(1, sizeof(*rpc));
-    enum rmk_err err;
+    struct rmk_rpc *rpc;
+    enum rmk_err err = rmk_process_check_open_files(OPEN_FILES_MIN, why);
 
+    if (err != RMK_OK) {
+        return err;
+    }
+    rpc = calloc(1, sizeof(*rpc));
     if (rpc == NULL) {
         return rmk_fail(why, RMK_ELIMIT, "no memory for rpc");
     }

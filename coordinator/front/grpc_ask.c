@@ -39,7 +39,8 @@ static enum rmk_err count_media(struct counts *counts, const Remask__V1__Media *
         return RMK_OK;
     }
     if (media->kind_case != REMASK__V1__MEDIA__KIND_IMAGE) {
-        return rmk_fail(why, RMK_EINVAL, "%s: is neither an image nor a video", field);
+        return rmk_fail(why, RMK_EINVAL, "%s: media %zu is neither an image nor a video", field,
+                        counts->media - 1);
     }
     counts->frames++;
     counts->picture_bytes += media->image.len;

@@ -70,6 +70,9 @@ BAD = {
     "a JPEG cut in its header": (api.ask(PROMPT, [JPEG[:30]], sampling=QUICK), INVALID, ["media 0"]),
     "the second picture is bad": (api.ask(PROMPT, [PICTURE, b"x"], sampling=QUICK), INVALID, ["media 1"]),
     "65535 x 65535 pixels": (api.ask(PROMPT, [huge_png()], sampling=QUICK), INVALID, ["media 0", "65535"]),
+    "media that are nothing": (
+        pb.GenerateRequest(messages=[pb.Message(role="user", parts=[pb.Part(media=pb.Media())])]), INVALID,
+        ["media 0", "neither an image nor a video"]),
     "a video without frames": (
         pb.GenerateRequest(messages=[pb.Message(role="user", parts=[pb.Part(media=api.video([]))])]), INVALID, ["frames"]),
     "gen_length does not divide": (sampling(gen_length=30, block_length=16, steps=30), INVALID, ["block_length", "16", "30"]),

@@ -314,6 +314,19 @@ def test_check_says_what_is_wrong(kind, tmp_path):
     assert BROKEN[kind] in result.stdout and "FAIL" in result.stdout
 
 
+def test_check_as_json_says_the_same(tmp_path):
+    good = run_remask("check", DEMO, "--json")
+    told = json.loads(good.stdout)
+    assert (good.returncode, told["ok"], told["model"]) == (0, True, str(DEMO))
+    assert {line["check"] for line in told["checks"]} >= {"config", "tokenizer", "language model", "projector"}
+    assert all(line["ok"] and line["details"] and line["faults"] == [] for line in told["checks"])
+    broken = run_remask("check", broken_model(tmp_path, "another width"), "--json")
+    told = json.loads(broken.stdout)
+    wrong = [line for line in told["checks"] if not line["ok"]]
+    assert (broken.returncode, told["ok"], len(wrong)) == (65, False, 1)
+    assert wrong[0]["check"] == "language model" and "mlp." in wrong[0]["faults"][0]
+
+
 def test_every_program_is_in_the_folder_of_programs():
     for program in ("remask", "remask-coordinator", "remask-worker"):
         shown = subprocess.run([BIN / program, "--help"], capture_output=True, text=True, check=True)

@@ -172,3 +172,21 @@ def test_a_file_of_keys_that_everybody_may_read_is_refused(tmp_path):
     _, text = process.communicate(timeout=60)
     assert process.returncode != 0
     assert f"--api-keys: {path}: everybody on this machine may read or change it" in text
+
+
+def test_a_hangup_without_keys_changes_nothing(tmp_path):
+    process = subprocess.Popen(
+        [BIN / "remask-coordinator", "--model", DEMO, "--listen", "127.0.0.1:0", "--cluster-listen", "127.0.0.1:0",
+         "--metrics-listen", "127.0.0.1:0", "--ready-file", tmp_path / "ready"], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until((tmp_path / "ready").exists, "the coordinator", 60)
+        process.send_signal(signal.SIGHUP)
+        line = wait_until(process.stderr.readline, "a line of the log", 10)
+        while "nothing to reload" not in line:
+            assert process.poll() is None, line
+            line = process.stderr.readline()
+        assert 'why="there is no --api-keys"' in line
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+    assert process.returncode == 0
