@@ -235,12 +235,3 @@ uint64_t rmk_batch_expect_us(const struct rmk_group *group, struct rmk_request *
     }
     return rmk_least(EXPECTED_US_MAX, cost / 1000);
 }
-
-void rmk_batch_charge_ahead(struct rmk_group *group, struct rmk_request *request, uint64_t now_us)
-{
-    const struct rmk_ride ride = rmk_request_ride(request);
-    const uint64_t cost = cost_of(group, &ride);
-
-    request->due_work += wait_of(group, request, cost, now_us);
-    group->shares[request->tenant].work += cost;
-}

@@ -13,10 +13,11 @@
  * somebody of tenant A out, another tenant gets no more work than A and three times (lead + dearest
  * row).
  *
- * Requests: after a row of cost c, one of n leads again once its tenant has had c * n more. A
- * forward that the group ran ahead counts as a row like any other; for tags it does not, since
- * nobody is left out of a plan with leave (leave.h), and after such a plan all tenants are even
- * anyway.
+ * Requests: after a row of cost c, one of n leads again once its tenant has had c * n more.
+ *
+ * What a group runs ahead is not charged: everybody rides a plan with leave (leave.h), and so many
+ * plans that everybody rides leave all of them where they stand to each other after one: tenants
+ * are even, and each request waits for its last row, from where its tenant is then.
  */
 #ifndef RMK_COORDINATOR_ENGINE_BATCH_H
 #define RMK_COORDINATOR_ENGINE_BATCH_H
@@ -35,8 +36,5 @@ uint32_t rmk_batch_pick(struct rmk_group *group, struct rmk_request *requests, u
  * most an hour: a worker says what it likes. */
 uint64_t rmk_batch_expect_us(const struct rmk_group *group, struct rmk_request *const *riders,
                              uint32_t rider_count);
-
-/* Charge what `request`'s next forward costs, which the group has run ahead. */
-void rmk_batch_charge_ahead(struct rmk_group *group, struct rmk_request *request, uint64_t now_us);
 
 #endif

@@ -449,7 +449,6 @@ static void fail_poisoned(struct rmk_engine *engine, struct rmk_request *request
 static void take_guesses(struct rmk_engine *engine, struct rmk_request *request, uint32_t leave,
                          const struct rmk_row_result *result)
 {
-    struct rmk_group *group = &engine->fleet.groups[request->group];
     struct rmk_canvas *canvas = &request->canvas;
     struct additions additions = {.commits = engine->commits + engine->commit_count};
     uint32_t log_begin = canvas->log_count;
@@ -463,7 +462,6 @@ static void take_guesses(struct rmk_engine *engine, struct rmk_request *request,
                has_committed(canvas, log_begin, forward) &&
                is_answer(canvas, canvas->read_count, forward->guesses, forward->guess_count);
         if (fits) {
-            rmk_batch_charge_ahead(group, request, engine->now_us);
             log_begin = canvas->log_count;
             request->log_seen = canvas->log_count; /* it has run this one on them */
             commit(engine, request, forward->guesses, forward->guess_count, &additions);

@@ -8,7 +8,6 @@
 
 #include <cmocka.h>
 
-#include "coordinator/engine/state.h"
 #include "tests/unit/coordinator/engine/door.h"
 
 enum {
@@ -523,24 +522,6 @@ static void a_client_that_does_not_read_does_not_hold_the_others_up(void **state
     (void)start(&nine, &sequence); /* has leave although the first still has its slot */
 }
 
-/* Whoever was run ahead has had as much as whoever was asked for each forward. */
-static void forwards_run_ahead_are_charged_like_others(void **state)
-{
-    struct trace trace;
-    uint64_t sequence;
-
-    (void)state;
-    const struct rmk_share *share = &door.engine->fleet.groups[0].shares[0];
-    struct rmk_request_id id = start(&nine, &sequence);
-    const struct rmk_request *request = rmk_engine_find(door.engine, id);
-    uint64_t cost = request->total_rows; /* no group has measured anything: positions */
-    assert_int_equal(share->work, 2 * cost);
-    make_trace(&trace, 1, FORWARDS);
-    answer(sequence, id, &trace);
-    assert_int_equal(share->work, (2 + FORWARDS) * cost); /* the next one among them */
-    assert_int_equal(request->due_work, share->work);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -559,7 +540,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(nothing_is_run_ahead_while_somebody_waits, begin, end),
         cmocka_unit_test_setup_teardown(a_client_that_does_not_read_does_not_hold_the_others_up,
                                         begin, end),
-        cmocka_unit_test_setup_teardown(forwards_run_ahead_are_charged_like_others, begin, end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -351,58 +351,48 @@ static void a_tenant_with_batch_requests_only_gets_an_eighth(void **state)
 /* ---- run ahead ---------------------------------------------------------------------------------
  */
 
-/* A plan for everybody, after which each rider has been run `more` forwards ahead. */
-static void pick_and_run_ahead(uint32_t more)
+enum { CONTENDED = 60 };
+
+/* Two tenants, cheap rows and dear ones, both lanes; all of them ride `plans` plans. Then a third
+ * tenant comes, and one row at a time has room: who rides, in order. */
+static void contend_after(uint32_t plans, uint32_t out_slots[CONTENDED])
 {
-    uint32_t count = pick();
-
-    assert_int_equal(count, group.held);
-    for (uint32_t i = 0; i < more * count; i++) {
-        rmk_batch_charge_ahead(&group, riders[i % count], NOW_US);
-    }
-}
-
-/* A dear request, or one of the batch lane, that is run ahead has had more than its share, and
- * waits as long as if it had been asked for each forward. */
-static void forwards_run_ahead_make_wait_as_others_do(void **state)
-{
-    (void)state;
-    const uint64_t ns = MS / 4;
-    group.cost_full_row_ns = ns;
-    group.cost_window_row_ns = ns;
-    struct rmk_request *window = resident(true);
-    struct rmk_request *full = resident(false);
-    struct rmk_request *batch = resident(true);
-    batch->lane = RMK_LANE_BATCH;
-    group.shares[0].held_batch = 1;
-    pick_and_run_ahead(7);
-    assert_int_equal(group.shares[0].work, 8 * (WINDOW + ROWS + WINDOW) * ns);
-    assert_int_equal(window->due_work, 8 * WINDOW * ns * 3);
-    assert_int_equal(full->due_work, 8 * ROWS * ns * 3);
-    assert_int_equal(batch->due_work, 8 * WINDOW * ns * 3 * (RMK_POLICY_ONLINE_STREAK + 1));
-}
-
-/* Nobody else was there to be left out, so nobody is owed anything; nor does the group's own work
- * ahead give anybody a lead. */
-static void tenants_are_even_after_a_plan_run_ahead(void **state)
-{
-    uint32_t rode[2] = {0};
-
-    (void)state;
+    (void)begin(NULL);
     group.cost_full_row_ns = MS / 4;
+    group.cost_window_row_ns = MS / 8;
+    (void)resident_of(1, true);
     (void)resident_of(1, false);
-    (void)resident_of(1, false);
-    for (int round = 0; round < 50; round++) {
-        pick_and_run_ahead(7);
-    }
+    resident_of(1, true)->lane = RMK_LANE_BATCH;
+    group.shares[1].held_batch = 1;
     (void)resident_of(2, false);
-    group.step_rows_max = ROWS;
-    for (int round = 0; round < 100; round++) {
-        (void)pick();
-        rode[riders[0]->tenant - 1]++;
+    for (uint32_t i = 0; i < plans; i++) {
+        assert_int_equal(pick(), 4);
     }
-    assert_in_range(rode[0], 48, 52);
-    assert_in_range(rode[1], 48, 52);
+    (void)resident_of(3, false);
+    for (uint32_t i = 0; i < CONTENDED; i++) {
+        assert_int_equal(rmk_batch_pick(&group, requests, 1, NOW_US, riders), 1);
+        group.sequence++;
+        riders[0]->rode = group.sequence;
+        out_slots[i] = riders[0]->slot;
+    }
+}
+
+/* So a plan that the group goes on with by itself, which is picked once, costs nobody else his
+ * share, and those who rode it nothing among themselves. */
+static void plans_that_everybody_rides_leave_all_as_one_such_plan_does(void **state)
+{
+    uint32_t once[CONTENDED];
+    uint32_t often[CONTENDED];
+    uint32_t rode[4] = {0};
+
+    (void)state;
+    contend_after(1, once);
+    contend_after(8, often);
+    assert_memory_equal(once, often, sizeof(once));
+    for (uint32_t i = 0; i < CONTENDED; i++) {
+        rode[requests[once[i]].tenant] += once[i] == 0 || once[i] == 2 ? WINDOW : 2 * ROWS;
+    }
+    assert_in_range(rode[2], rode[3] - 2 * ROWS, rode[3] + 2 * ROWS);
 }
 
 /* ---- deadlines ---------------------------------------------------------------------------------
@@ -480,8 +470,7 @@ int main(void)
         cmocka_unit_test_setup(what_nobody_else_wanted_is_forgiven_and_absence_saves_nothing,
                                begin),
         cmocka_unit_test_setup(a_tenant_with_batch_requests_only_gets_an_eighth, begin),
-        cmocka_unit_test_setup(forwards_run_ahead_make_wait_as_others_do, begin),
-        cmocka_unit_test_setup(tenants_are_even_after_a_plan_run_ahead, begin),
+        cmocka_unit_test(plans_that_everybody_rides_leave_all_as_one_such_plan_does),
         cmocka_unit_test(a_request_that_would_be_late_at_its_share_gets_two),
         cmocka_unit_test(and_takes_them_from_its_own_tenant),
         cmocka_unit_test_setup(absurd_costs_stay_in_range, begin),
