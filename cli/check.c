@@ -218,7 +218,8 @@ int rmk_check_run(int argc, char **argv)
          .kind = RMK_CONFIG_TEXT,
          .target = &vision_dir,
          .argument = "DIR",
-         .help = "separate SigLIP2 folder, where the checkpoint lacks its tower"},
+         .help = "separate SigLIP2 folder; not given: vision in the model's folder, or DIR-siglip "
+                 "beside it, if there"},
         {.name = "json",
          .kind = RMK_CONFIG_SWITCH,
          .target = &json,

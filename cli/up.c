@@ -43,7 +43,9 @@ static void fill_flags(struct command *command, struct rmk_config_flag flags[FLA
          .kind = RMK_CONFIG_TEXT,
          .target = &options->vision_dir,
          .argument = "DIR",
-         .help = "separate SigLIP2 folder, where the checkpoint lacks its tower"},
+         .help =
+             "separate SigLIP2 folder; not given: vision in the model's folder, or MODEL-siglip "
+             "beside it, if there"},
         {.name = "groups",
          .kind = RMK_CONFIG_UINT,
          .target = &options->group_count,
@@ -111,7 +113,8 @@ static void fill_flags(struct command *command, struct rmk_config_flag flags[FLA
          .kind = RMK_CONFIG_TEXT,
          .target = &options->log_dir,
          .argument = "DIR",
-         .help = "one log for each process"},
+         .help = "one log for each process; not given: in $XDG_RUNTIME_DIR/remask, else "
+                 "/tmp/remask-UID"},
         {.name = "start-timeout",
          .kind = RMK_CONFIG_DURATION,
          .target = &options->start_timeout_us,
@@ -125,7 +128,7 @@ static void fill_flags(struct command *command, struct rmk_config_flag flags[FLA
          .fallback = "30s",
          .argument = "TIME",
          .max = 3600000000u,
-         .help = "how long open requests may go on at the end"},
+         .help = "how long open requests may go on after Ctrl-C or `remask down`"},
         {.name = "coordinator-flag",
          .kind = RMK_CONFIG_TEXTS,
          .target = &options->coordinator_flags,

@@ -474,8 +474,12 @@ static void print_flag(const struct rmk_config_flag *flag)
     char left[96];
     bool is_switch = flag->kind == RMK_CONFIG_SWITCH;
 
-    (void)snprintf(left, sizeof(left), "--%s%s %s", is_switch ? "[no-]" : "", flag->name,
-                   flag->argument != NULL ? flag->argument : "");
+    const char *argument = flag->argument;
+
+    if (argument == NULL) {
+        argument = flag->kind == RMK_CONFIG_CHOICE ? "CHOICE" : "";
+    }
+    (void)snprintf(left, sizeof(left), "--%s%s %s", is_switch ? "[no-]" : "", flag->name, argument);
     (void)printf("  %-34s %s", left, flag->help);
     if (flag->kind == RMK_CONFIG_CHOICE) {
         for (int i = 0; flag->choices[i] != NULL; i++) {
