@@ -55,7 +55,7 @@ def test_the_shipped_checkpoint_describes_scenes_in_the_reference():
         out = sampler.generate(m, rows, 64, 64, 32, stopping_criteria=["<|eot_id|>"])
         lines.append(dict(image=file, text=out["text"]))
     got = summary(lines)
-    # About 94 % on all scenes; a broken tower or sampler falls below 50 %.
+    # About 99 % on all scenes; a broken tower or sampler falls below 50 %.
     assert got["facts"] >= .8, [(x["text"], TRUTHS[x["image"]]["caption"]) for x in lines]
 
 
