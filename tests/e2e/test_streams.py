@@ -55,7 +55,7 @@ def test_a_picture_comes_through_a_pipe_but_not_as_a_list_of_paths(demo_cluster)
 def test_control_characters_of_a_path_do_not_reach_the_terminal(demo_cluster):
     result = run_remask("caption", "a\x1b]0;title\x07.png", cluster=demo_cluster)
     assert result.returncode == 1
-    assert result.stderr == "remask caption: a?]0;title?.png: No such file or directory\n"
+    assert result.stderr == "remask caption: a?]0;title?.png: there is no such file\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -109,9 +109,11 @@ def test_variables_for_up_are_not_for_its_processes(tmp_path, monkeypatch):
     for name, value in (("CONFIG", tmp_path / "up.conf"), ("LISTEN", "nowhere"), ("SLOTS", "none"), ("SEED", "-")):
         monkeypatch.setenv(f"REMASK_{name}", str(value))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    result = run_remask("up", "--detach", "--json", timeout=60)
-    monkeypatch.delenv("REMASK_CONFIG")
-    down = run_remask("down")
+    try:
+        result = run_remask("up", "--detach", "--json", timeout=60)
+    finally:
+        monkeypatch.delenv("REMASK_CONFIG")
+        down = run_remask("down")
     assert (result.returncode, down.returncode) == (0, 0), result.stderr
     told = json.loads(result.stdout)
     assert set(told) == {"name", "pid", "endpoint", "metrics", "cluster", "logs", "seconds"}
