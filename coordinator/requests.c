@@ -482,7 +482,7 @@ static bool is_crowded(const struct rmk_requests *requests, uint32_t tenant)
     const uint32_t free_count = requests->options.intakes_max - requests->job_count;
 
     return free_count == 0 ||
-           (tenant != 0 && requests->tenant_jobs[tenant] / RMK_POLICY_TENANT_SHARE >= free_count);
+           rmk_policy_is_hog(tenant, requests->tenant_jobs[tenant], free_count - 1);
 }
 
 void rmk_requests_open(struct rmk_requests *requests, struct rmk_ask *ask, uint64_t deadline_us,

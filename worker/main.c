@@ -153,10 +153,10 @@ static void fill_shared_flags(struct shared *shared, struct rmk_config_flag flag
     memcpy(flags, table, sizeof(table));
 }
 
-/* What both roles do first. The exit status, or below zero to go on; the TLS text lives as long as
- * the process. */
 static const char tls_flags[] = "--tls-cert, --tls-key and --tls-ca";
 
+/* What both roles do first. The exit status, or below zero to go on; the TLS text lives as long as
+ * the process. */
 static int begin(struct rmk_config *config, int argc, char **argv, const struct shared *shared,
                  struct rmk_host_options *host)
 {
@@ -440,16 +440,15 @@ static int vision_main(int argc, char **argv)
         .flag_count = sizeof(flags) / sizeof(flags[0]),
     };
     struct rmk_vision_serve_options options = {0};
+    struct rmk_why why = {0};
     int status = begin(&config, argc, argv, &shared, &options.host);
 
     if (status >= 0) {
         goto out;
     }
-    if (shared.tls_cert == NULL && !shared.insecure && !rmk_secure_is_loopback(listen)) {
-        (void)fprintf(
-            stderr,
-            "remask-worker: --listen: %s is beyond this machine; give %s, or say --insecure\n",
-            listen, tls_flags);
+    if (rmk_secure_check_reach(listen, shared.tls_cert != NULL, shared.insecure, tls_flags, &why) !=
+        RMK_OK) {
+        (void)fprintf(stderr, "remask-worker: --listen: %s\n", why.text);
         status = RMK_EXIT_USAGE;
         goto out;
     }

@@ -22,6 +22,16 @@ bool rmk_secure_is_loopback(const char *address)
            strspn(address, "0123456789.") == host_bytes;
 }
 
+enum rmk_err rmk_secure_check_reach(const char *address, bool secured, bool insecure,
+                                    const char *remedy, struct rmk_why *why)
+{
+    if (secured || insecure || rmk_secure_is_loopback(address)) {
+        return RMK_OK;
+    }
+    return rmk_fail(why, RMK_EINVAL, "%s is beyond this machine; give %s, or say --insecure",
+                    address, remedy);
+}
+
 static enum rmk_err check(const struct rmk_tls_files *files, const char *address, bool mutual,
                           bool insecure, const char *remedy, struct rmk_why *why)
 {
@@ -34,11 +44,7 @@ static enum rmk_err check(const struct rmk_tls_files *files, const char *address
         return rmk_fail(why, RMK_EINVAL,
                         "TLS needs the authority that signs the cluster's certificates");
     }
-    if (!any && !insecure && !rmk_secure_is_loopback(address)) {
-        return rmk_fail(why, RMK_EINVAL, "%s is beyond this machine; give %s, or say --insecure",
-                        address, remedy);
-    }
-    return RMK_OK;
+    return rmk_secure_check_reach(address, any, insecure, remedy, why);
 }
 
 /* PEM is text: what follows a NUL would silently not count. */

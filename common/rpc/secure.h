@@ -18,9 +18,13 @@ struct rmk_tls_files {
 /* Whether HOST of HOST:PORT can only be reached from this machine. */
 bool rmk_secure_is_loopback(const char *address);
 
+/* RMK_EINVAL where `address` is beyond this machine and callers are not `secured`, nor is that what
+ * somebody wants. `remedy`: the flags that would do, for the sentence. */
+enum rmk_err rmk_secure_check_reach(const char *address, bool secured, bool insecure,
+                                    const char *remedy, struct rmk_why *why);
+
 /* Check the files against the address, read them, and put their text into `options`, which then
- * owns it. `mutual`: TLS here means certificates on both ends. `remedy`: the flags that would do,
- * for the sentence.
+ * owns it. `mutual`: TLS here means certificates on both ends. `remedy`: as above.
  *
  * Errors: RMK_EINVAL (not secure, or half a configuration), RMK_ENOTFOUND, RMK_EIO, RMK_ELIMIT,
  * RMK_ECORRUPT (a file, named). */

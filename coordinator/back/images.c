@@ -55,9 +55,8 @@ static enum rmk_err check_room(const struct rmk_images *images, uint32_t tenant,
             "%llu; try again later",
             (unsigned long long)images->bytes, (unsigned long long)images->bytes_max);
     }
-    /* Where nobody has a name, nobody can be told apart. And one picture at least has everybody. */
-    if (tenant != 0 && held_bytes > 0 &&
-        (held_bytes + size) / RMK_POLICY_TENANT_SHARE > free_bytes - size) {
+    /* One picture at least has everybody. */
+    if (held_bytes > 0 && rmk_policy_is_hog(tenant, held_bytes + size, free_bytes - size)) {
         return rmk_fail(
             why, RMK_ELIMIT,
             "the coordinator holds %llu bytes of this tenant's pictures, and what is left "

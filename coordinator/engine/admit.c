@@ -175,9 +175,7 @@ bool rmk_queue_is_hogged(const struct rmk_queue *queue, uint32_t tenant, uint32_
 {
     rmk_assert(tenant < RMK_TENANTS);
     rmk_assert(queue->count < queued_max);
-    /* Where nobody has a name, nobody can be told apart. */
-    return tenant != 0 &&
-           queue->queued[tenant] / RMK_POLICY_TENANT_SHARE >= queued_max - queue->count;
+    return rmk_policy_is_hog(tenant, queue->queued[tenant], queued_max - queue->count - 1);
 }
 
 void rmk_queue_push(struct rmk_queue *queue, struct rmk_request *request)

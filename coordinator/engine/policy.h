@@ -42,6 +42,13 @@ enum {
  * else. */
 #define RMK_POLICY_TENANT_SHARE 7u
 
+/* Does a tenant hold too much, where so much would be left for everybody? Never the one without a
+ * name (0), in which nobody can be told apart. */
+static inline bool rmk_policy_is_hog(uint32_t tenant, uint64_t held, uint64_t left)
+{
+    return tenant != 0 && held / RMK_POLICY_TENANT_SHARE > left;
+}
+
 /* How long a group may be busy with what it runs ahead (leave.h): about as long as nobody minds
  * that a cancel, a newcomer or the next piece of text waits. */
 #define RMK_POLICY_AHEAD_US 50000u

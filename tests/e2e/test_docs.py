@@ -16,11 +16,15 @@ import flags_page
 REFERENCE = ROOT / "docs" / "reference"
 
 
+def files(*of, new=True):
+    """Names of the project's files, those that are `new` too."""
+    which = ["--cached", "--others", "--exclude-standard"] if new else ["--cached"]
+    return subprocess.run(["git", "ls-files", *which, *of], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")[:-1]
+
+
 @functools.cache
 def pages():
-    names = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"], cwd=ROOT,
-                           capture_output=True, text=True, check=True).stdout.split()
-    return [ROOT / name for name in names if (ROOT / name).exists()]
+    return [ROOT / name for name in files("*.md") if (ROOT / name).exists()]
 
 
 def without_code(text):
@@ -49,13 +53,11 @@ def test_links_lead_somewhere():
 
 def test_files_that_are_named_exist():
     """`docs/x.md` and the like in backticks, or the end of such a path; not what a run makes."""
-    files = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True,
-                           text=True, check=True).stdout.split("\n")
-    wrong, count = [], 0
+    known, wrong, count = files(), [], 0
     for page in pages():
         for word in re.findall(r"`([\w./-]+/[\w./-]+\.(?:md|c|h|py|sh|proto|txt|cu|json))`", without_code(page.read_text())):
             count += 1
-            if not word.startswith(("build/", "..", "NAME")) and not any(("/" + name).endswith("/" + word) for name in files):
+            if not word.startswith(("build/", "..", "NAME")) and not any(("/" + name).endswith("/" + word) for name in known):
                 wrong.append(f"{page.relative_to(ROOT)}: {word}")
     assert count > 30 and not wrong, wrong
 
@@ -65,9 +67,7 @@ def known_flags():
     """Of the programs, of the scripts of this project, and of the commands in the pages that are others'."""
     text = "".join(flags_page.run(BIN, program, "--help") for program in flags_page.PROGRAMS)
     found = {name for _, name in re.findall(r"--(\[no-\])?([a-z][a-z0-9-]*)", text)}
-    sources = subprocess.run(["git", "ls-files", "dev", "*.py", "tests/gpu", "tests/golden/tool", "tests/sim", "tests/bench", ".ci"],
-                             cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    for name in sources:
+    for name in files("dev", "*.py", "tests/gpu", "tests/golden/tool", "tests/sim", "tests/bench", ".ci", new=False):
         text = (ROOT / name).read_text(errors="replace")
         found |= set(re.findall(r"--([a-z][a-z0-9-]*)", text)) | set(re.findall(r'\.name = "([a-z0-9-]+)"', text))
     return found
